@@ -1,0 +1,94 @@
+# Everything needs only Python 3.11+ and make: the first target that wants it creates .venv from the
+# pinned requirements, and later calls skip that as long as the pins stay the same.
+#
+# Paths are relative and every command is a file in .venv/bin, so the checkout may live anywhere.
+
+PYTHON ?= python3
+DAYS   ?= 1
+ENTITY ?= charges
+PORT   ?= 8000
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+# Hashes make a changed download an error; wheels only means no build script ever runs at install time.
+INSTALL := $(PIP) install --require-hashes --only-binary :all: --requirement
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help setup mock-api run-pipeline run-batch run-all run-transforms run-quality \
+        lint format format-check typecheck test test-nightly check docs lock clean
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' Makefile
+
+setup: .venv/.dev ## Create .venv with everything development needs
+
+mock-api: .venv/.run ## Serve the simulated Stripe on 127.0.0.1 (PORT=8000)
+	$(BIN)/payments-pipeline mock-api --port "$(PORT)"
+
+run-pipeline: .venv/.run ## Do the whole job for the last DAYS=1 days
+	$(BIN)/payments-pipeline run-pipeline --days "$(DAYS)"
+
+run-batch: .venv/.run ## Extract one ENTITY=charges for the last DAYS=1 days
+	$(BIN)/payments-pipeline run-batch --entity "$(ENTITY)" --days "$(DAYS)"
+
+run-all: .venv/.run ## Extract every entity for the last DAYS=1 days
+	$(BIN)/payments-pipeline run-all --days "$(DAYS)"
+
+run-transforms: .venv/.run ## Build silver and gold from bronze
+	$(BIN)/payments-pipeline run-transforms
+
+run-quality: .venv/.run ## Run the quality gates
+	$(BIN)/payments-pipeline run-quality
+
+lint: .venv/.dev ## Lint the code and audit the workflows
+	$(BIN)/ruff check .
+	$(BIN)/zizmor --offline --quiet --persona=pedantic .github
+
+format: .venv/.dev ## Rewrite the code in the house format
+	$(BIN)/ruff check --fix --select I .
+	$(BIN)/ruff format .
+
+format-check: .venv/.dev ## Fail if `make format` would change anything
+	$(BIN)/ruff format --check .
+
+typecheck: .venv/.dev ## Check the types, strictly
+	$(BIN)/mypy
+
+test: .venv/.dev ## Run every test (a few minutes)
+	$(BIN)/pytest --numprocesses 2
+
+test-nightly: .venv/.dev ## Run the long searches and soak runs
+	$(BIN)/pytest --numprocesses 2 -m nightly --timeout 0
+
+check: lint format-check typecheck test ## Everything a pull request must pass
+
+docs: .venv/.dev ## Build the documentation into site/
+	$(BIN)/mkdocs build --strict
+
+# Written for every platform and every supported Python at once; names no registry.
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+        --no-emit-index-url --no-emit-find-links --upgrade pyproject.toml
+
+lock: .venv/.dev ## Raise the pins in requirements/ to the newest allowed releases
+	$(LOCK) --group dev --extra mock --output-file requirements/dev.txt
+	$(LOCK) --group build --extra mock --constraint requirements/dev.txt --output-file requirements/run.txt
+
+clean: ## Remove what the targets above created, except the data
+	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	    echo "Python 3.11 or newer is needed, and $(PYTHON) is older or missing: make PYTHON=/path/to/python3.11 …" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+
+# The project itself goes in as an editable install, with the pinned build backend instead of a fetched one.
+.venv/.run: requirements/run.txt pyproject.toml | .venv/bin/python
+	$(INSTALL) requirements/run.txt
+	$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.dev: requirements/dev.txt .venv/.run
+	$(INSTALL) requirements/dev.txt
+	@touch $@
