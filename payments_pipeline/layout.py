@@ -1,0 +1,87 @@
+"""Where everything lies in a lake: the only module that knows storage keys.
+
+Keys are relative, `/`-separated and the same in a local folder and under `s3://bucket/prefix`.
+Users are promised the bronze, silver, gold and `_state` keys; see docs/architecture.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import date
+
+from payments_pipeline.errors import UsageError
+
+HEAD = "_state/lake.json"
+LEASE = "_state/lease.json"
+STAGING = "_staging/"
+BRONZE = "bronze/"
+QUARANTINE = "quarantine/"
+MANIFESTS = "_state/manifests/run_"
+LATEST = "_state/manifests/_latest/"
+
+_RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+
+
+def checked_run_id(run_id: str) -> str:
+    """`run_id` itself if it can safely be part of a key; `UsageError` otherwise."""
+    if not _RUN_ID.fullmatch(run_id):
+        raise UsageError(
+            f"RUN_ID {run_id[:80]!r} cannot be used: 1-64 letters, digits, '-' or '_', "
+            "beginning with a letter or digit. Nothing was read or written."
+        )
+    return run_id
+
+
+def bronze_part(entity: str, ingest_date: date, run_id: str, name: str) -> str:
+    """Key of one append-only JSONL part; `name` is unique within the run."""
+    return f"bronze/source=stripe/entity={entity}/dt={ingest_date}/run_id={run_id}/part-{name}.jsonl"
+
+
+def quarantine_part(entity: str, ingest_date: date, run_id: str, name: str) -> str:
+    """Key of the records of one part that could not be stored as bronze."""
+    return (
+        f"quarantine/source=stripe/entity={entity}/dt={ingest_date}/run_id={run_id}/part-{name}.jsonl"
+    )
+
+
+def partition(layer: str, model: str, dt: str) -> str:
+    """Key of the published Parquet file of one partition."""
+    if layer == "silver":
+        return f"silver/source=stripe/entity={model}/dt={dt}/data.parquet"
+    return f"gold/model={model}/dt={dt}/data.parquet"
+
+
+def staged(run_id: str, epoch: int, final_key: str) -> str:
+    """Key under which a run writes `final_key` before it is audited."""
+    return f"_staging/run_id={run_id}/{epoch:06d}/{final_key}"
+
+
+def manifest(run_id: str) -> str:
+    """Key of a run's manifest."""
+    return f"{MANIFESTS}{run_id}.json"
+
+
+def run_id_of(manifest_key: str) -> str:
+    """The inverse of `manifest`."""
+    return manifest_key.removeprefix(MANIFESTS).removesuffix(".json")
+
+
+def latest(layer: str, model: str) -> str:
+    """Key of the list of partitions that are published for a model."""
+    return f"{LATEST}{layer}.{model}.json"
+
+
+def watermark(entity: str) -> str:
+    """Key of an entity's coverage."""
+    return f"_state/watermarks/{entity}.json"
+
+
+def quality_report(run_id: str) -> str:
+    """Key of a run's quality report."""
+    return f"_state/reports/quality_{run_id}.json"
+
+
+def relation_globs(layer: str) -> Iterator[str]:
+    """Glob patterns, relative to the lake, that match a layer's published files."""
+    yield f"{layer}/*/*/data.parquet" if layer != "silver" else "silver/*/*/*/data.parquet"

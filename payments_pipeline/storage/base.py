@@ -1,0 +1,73 @@
+"""The contract every lake storage keeps; `tests/contract/test_storage.py` checks it for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+ABSENT = ""
+"""The version of an object that is not there, for `Storage.swap`."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One stored object: its key, its size in bytes and when it was written (Unix seconds)."""
+
+    key: str
+    size: int
+    modified: float
+
+
+class Storage(Protocol):
+    """Durable objects under `/`-separated keys.
+
+    A write is all or nothing and durable when the call returns; readers see the old bytes or the new ones.
+    Every method raises `StorageError` (or one of its children) for what the storage refuses.
+    """
+
+    url: str
+
+    def read(self, key: str) -> bytes:
+        """The object's bytes; `ObjectMissing` if it is not there."""
+
+    def read_versioned(self, key: str) -> tuple[bytes, str]:
+        """The object's bytes and the version to hand to `swap`; `(b"", ABSENT)` if it is not there."""
+
+    def swap(self, key: str, data: bytes, *, expected: str) -> str:
+        """Replace the object if it still is `expected`; the new version, or `VersionConflict`."""
+
+    def put(self, key: str, data: bytes) -> None:
+        """Write or replace the object."""
+
+    def create(self, key: str) -> AbstractContextManager[BinaryIO]:
+        """Stream a new object; it appears when the block ends well, never if it raises.
+
+        `ObjectExists` if the key is taken: nothing is ever overwritten.
+        """
+
+    def adopt(self, path: Path, key: str) -> None:
+        """Make a local file (in `scratch`) the object `key`; the file is gone afterwards."""
+
+    def promote(self, source: str, target: str) -> None:
+        """Replace `target` by the object `source`, which is gone afterwards; `ObjectMissing` if it is not there."""
+
+    def delete(self, key: str) -> None:
+        """Remove the object; nothing happens if it is not there."""
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Every object whose key begins with `prefix`, in key order."""
+
+    def sweep(self, before: float) -> int:
+        """Remove what killed processes left unfinished before that Unix second; the number of leftovers."""
+
+    def localize(self, key: str) -> Path:
+        """A local file with the object's bytes: the object itself on disk, a copy in `scratch` elsewhere."""
+
+    def scratch(self) -> Path:
+        """A private local folder for temporary files, emptied by `close`."""
+
+    def close(self) -> None:
+        """Remove the scratch folder."""

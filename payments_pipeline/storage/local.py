@@ -1,0 +1,221 @@
+"""A lake in a local folder: atomic, durable, append-only where asked."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from payments_pipeline.errors import ObjectExists, ObjectMissing, StorageError, VersionConflict
+from payments_pipeline.storage.base import ABSENT, ObjectInfo
+
+_TEMPORARY = ".tmp-"
+_PRIVATE = {"bronze", "quarantine"}
+
+
+class LocalStorage:
+    """Objects are files below `root`.
+
+    Every write goes to a temporary file, is synced, renamed (or linked, when the key must be new), and the folder
+    is synced: after a power cut an object is there whole or not at all. Bronze and quarantine folders are
+    readable by their owner only, because they hold customers' data as received.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.absolute()
+        self.url = str(self.root)
+        self._scratch: Path | None = None
+
+    def read(self, key: str) -> bytes:
+        path = self._path(key)
+        with _explained("read", path):
+            return path.read_bytes()
+
+    def read_versioned(self, key: str) -> tuple[bytes, str]:
+        try:
+            data = self.read(key)
+        except ObjectMissing:
+            return b"", ABSENT
+        return data, _version(data)
+
+    def swap(self, key: str, data: bytes, *, expected: str) -> str:
+        with self._locked():
+            found = self.read_versioned(key)[1]
+            if found != expected:
+                raise VersionConflict(f"{self._path(key)} was changed by somebody else; nothing was written.")
+            self.put(key, data)
+        return _version(data)
+
+    def put(self, key: str, data: bytes) -> None:
+        path = self._path(key)
+        with _explained("write", path), self._temporary(path) as (temporary, stream):
+            stream.write(data)
+            _sync(stream)
+            temporary.replace(path)
+            _sync_folder(path.parent)
+
+    @contextmanager
+    def create(self, key: str) -> Iterator[BinaryIO]:
+        path = self._path(key)
+        with _explained("write", path), self._temporary(path) as (temporary, stream):
+            yield stream
+            _sync(stream)
+            os.link(temporary, path)
+            _sync_folder(path.parent)
+
+    def adopt(self, path: Path, key: str) -> None:
+        target = self._path(key)
+        with _explained("write", target):
+            with path.open("rb") as stream:
+                os.fsync(stream.fileno())
+            self._folder(target.parent)
+            path.replace(target)
+            _sync_folder(target.parent)
+
+    def promote(self, source: str, target: str) -> None:
+        origin, path = self._path(source), self._path(target)
+        with _explained("publish", path):
+            if not origin.exists():
+                raise ObjectMissing(f"{origin} is not there to be published as {path}.")
+            self._folder(path.parent)
+            origin.replace(path)
+            _sync_folder(path.parent)
+            _sync_folder(origin.parent)
+
+    def delete(self, key: str) -> None:
+        path = self._path(key)
+        with _explained("delete", path):
+            if not path.exists():
+                return
+            path.unlink()
+            _sync_folder(path.parent)
+            self._prune(path.parent)
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        base = self._path(prefix.rpartition("/")[0]) if "/" in prefix else self.root
+        with _explained("list", base):
+            keys = sorted(_files(base, self.root))
+            for key in keys:
+                if key.startswith(prefix):
+                    stat = (self.root / key).stat()
+                    yield ObjectInfo(key, stat.st_size, stat.st_mtime)
+
+    def sweep(self, before: float) -> int:
+        removed = 0
+        with _explained("sweep", self.root):
+            for path in sorted(self.root.rglob(f"{_TEMPORARY}*")):
+                if path != self._scratch and path.exists() and path.stat().st_mtime < before:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+                    removed += 1
+        return removed
+
+    def localize(self, key: str) -> Path:
+        path = self._path(key)
+        if not path.is_file():
+            raise ObjectMissing(f"{path} is not there.")
+        return path
+
+    def scratch(self) -> Path:
+        if self._scratch is None:
+            parent = self.root / "_staging"
+            with _explained("write", parent):
+                self._folder(parent)
+                self._scratch = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
+        return self._scratch
+
+    def close(self) -> None:
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+            self._scratch = None
+
+    def _path(self, key: str) -> Path:
+        """The file of `key`; a key that would leave the lake, or follows a link out of it, is refused."""
+        path = self.root / key
+        if ".." in key.split("/") or key.startswith("/") or "\0" in key:
+            raise StorageError(f"key {key!r} leaves the lake {self.root}; nothing was read or written.")
+        if not path.resolve().is_relative_to(self.root.resolve()):
+            raise StorageError(f"{path} leads out of the lake {self.root} through a link; it was not followed.")
+        return path
+
+    @contextmanager
+    def _temporary(self, path: Path) -> Iterator[tuple[Path, BinaryIO]]:
+        self._folder(path.parent)
+        temporary = path.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
+        try:
+            with temporary.open("xb") as stream:
+                yield temporary, stream
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _folder(self, folder: Path) -> None:
+        """Create `folder` and sync each new entry on the way, so that it survives a power cut."""
+        if folder.is_dir():
+            return
+        self._folder(folder.parent)
+        private = folder.parent == self.root and folder.name in _PRIVATE
+        folder.mkdir(mode=0o700 if private else 0o777, exist_ok=True)
+        _sync_folder(folder.parent)
+
+    def _prune(self, folder: Path) -> None:
+        """Remove folders that became empty, up to the lake itself."""
+        while folder != self.root and not any(folder.iterdir()):
+            folder.rmdir()
+            folder = folder.parent
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Serialise compare-and-swap between processes on this machine."""
+        path = self._path("_state/.lock")
+        with _explained("lock", path):
+            self._folder(path.parent)
+            with path.open("ab") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX)
+                yield
+
+
+def _version(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def _sync(stream: BinaryIO) -> None:
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _files(base: Path, root: Path) -> Iterator[str]:
+    for folder, folders, names in os.walk(base):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            if not name.startswith("."):
+                yield (Path(folder) / name).relative_to(root).as_posix()
+
+
+@contextmanager
+def _explained(action: str, path: Path) -> Iterator[None]:
+    """Turn an `OSError` into a `StorageError` that says what, where and what to do."""
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise ObjectMissing(f"cannot {action} {path}: it is not there.") from error
+    except FileExistsError as error:
+        raise ObjectExists(f"cannot {action} {path}: it exists, and it is never overwritten.") from error
+    except OSError as error:
+        raise StorageError(
+            f"cannot {action} {path}: {error.strerror or error}. What was published before is untouched; "
+            "make the folder writable (or free space) and run again."
+        ) from error
