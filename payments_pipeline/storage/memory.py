@@ -82,8 +82,9 @@ class MemoryStorage:
 
     def localize(self, key: str) -> Path:
         data = self.read(key)
-        path = self.scratch() / f"{hashlib.sha256(key.encode() + data).hexdigest()}-{key.rpartition('/')[2]}"
+        path = self.scratch() / hashlib.sha256(data).hexdigest() / key
         if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
         return path
 

@@ -1,0 +1,156 @@
+"""The values that cross a boundary between modules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from typing import Literal, Protocol
+
+Source = Literal["list", "retrieve", "absent"]
+"""How an object was observed: in a list, by id, or by a 404 for its id."""
+
+Clock = Callable[[], datetime]
+"""The current time, timezone-aware UTC; made in the CLI, an argument everywhere else."""
+
+EPOCH_DT = "1970-01-01"
+"""The partition of rows whose event time is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """One run: its identity, its lease's epoch and its frozen ceiling.
+
+    `ceiling` is the source's own time when the run began (Unix seconds, exclusive upper bound of `created`).
+    """
+
+    run_id: str
+    epoch: int
+    started_at: datetime
+    ceiling: int
+
+    @property
+    def ingest_date(self) -> date:
+        """UTC date under which this run's bronze lies."""
+        return self.started_at.astimezone(UTC).date()
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Window:
+    """Half-open interval `[start, end)` of `created`, Unix seconds."""
+
+    start: int
+    end: int
+
+    def __bool__(self) -> bool:
+        return self.start < self.end
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """A received record that cannot be stored as bronze: its bytes, its place in the answer and the reason."""
+
+    raw: bytes
+    offset: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What one API call returned: records as received (one JSON object each, no line breaks), newest first."""
+
+    entity: str
+    source: Source
+    observed_at: datetime
+    request_id: str
+    api_version: str
+    records: tuple[bytes, ...]
+    poison: tuple[Poison, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BronzePart:
+    """One committed append-only object. `schema` names the declared columns its records were checked against."""
+
+    entity: str
+    key: str
+    rows: int
+    bytes: int
+    sha256: str
+    schema: str
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """One published Parquet file: `digest` covers its rows' business columns, `sha256` its bytes."""
+
+    key: str
+    rows: int
+    bytes: int
+    sha256: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class StagedPartition:
+    """A partition written but not yet published; `staged_key` is where its bytes lie until then."""
+
+    model: str
+    dt: str
+    staged_key: str
+    partition: Partition
+
+
+Snapshot = Mapping[str, Mapping[str, Partition]]
+"""Qualified model name → `dt` → the partition that readers (or, for a candidate, the gates) see."""
+
+
+@dataclass(frozen=True, slots=True)
+class EntityCounts:
+    """Where the lines of one entity went: `received == current + superseded + quarantined`.
+
+    `before` and `after` are the silver rows; `inserted` the ids silver did not hold.
+    """
+
+    received: int
+    current: int
+    superseded: int
+    quarantined: int
+    before: int
+    inserted: int
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """One gate's verdict. `sample` shows a few bad rows with ids masked."""
+
+    name: str
+    model: str
+    severity: Literal["fail", "warn"]
+    bad_rows: int
+    sample: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        return self.bad_rows == 0
+
+
+class Reporter(Protocol):
+    """Hears what a run does, to log it or to draw progress bars; must be thread-safe."""
+
+    def event(self, name: str, **fields: object) -> None:
+        """Something worth a log line happened."""
+
+    def progress(self, entity: str, records: int) -> None:
+        """`records` more objects of `entity` were landed."""
+
+
+@dataclass(slots=True)
+class CallCounts:
+    """What talking to the API has cost so far."""
+
+    calls: int = 0
+    retries: int = 0
+    failures: int = 0
+    statuses: dict[int, int] = field(default_factory=dict)

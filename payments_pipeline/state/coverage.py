@@ -1,0 +1,88 @@
+"""Which stretches of `created` time are completely in bronze, and what a run must still fetch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Self
+
+from payments_pipeline.flow import Window
+from payments_pipeline.state.documents import Document
+
+DAY = 86_400
+
+
+class Coverage(Document):
+    """Per entity: sorted, disjoint, half-open `[start, end)` intervals of `created` (Unix seconds) held in bronze.
+
+    For an entity that cannot be filtered by `created`, an interval means: listed whole at its `end`.
+    """
+
+    entity: str
+    intervals: tuple[tuple[int, int], ...] = ()
+    watermark: int | None = None
+
+    def extended(self, windows: Iterable[Window]) -> Self:
+        """The coverage after `windows` were committed; the watermark never goes back."""
+        intervals = union([*self.windows(), *windows])
+        ends = [window.end for window in intervals]
+        marks = [mark for mark in (self.watermark, max(ends, default=None)) if mark is not None]
+        return self.model_copy(
+            update={
+                "intervals": tuple((window.start, window.end) for window in intervals),
+                "watermark": max(marks, default=None),
+            }
+        )
+
+    def windows(self) -> list[Window]:
+        """The covered intervals."""
+        return [Window(start, end) for start, end in self.intervals]
+
+    def gaps(self) -> list[Window]:
+        """What is missing between the first and the last covered second."""
+        covered = self.windows()
+        return [Window(left.end, right.start) for left, right in zip(covered, covered[1:], strict=False)]
+
+
+def union(windows: Iterable[Window]) -> list[Window]:
+    """The same seconds as sorted, disjoint, non-touching windows."""
+    merged: list[Window] = []
+    for window in sorted(filter(None, windows)):
+        if merged and window.start <= merged[-1].end:
+            merged[-1] = Window(merged[-1].start, max(merged[-1].end, window.end))
+        else:
+            merged.append(window)
+    return merged
+
+
+def subtract(window: Window, covered: Sequence[Window]) -> list[Window]:
+    """The parts of `window` that no covered window holds."""
+    missing, start = [], window.start
+    for other in union(covered):
+        missing.append(Window(start, min(other.start, window.end)))
+        start = max(start, other.end)
+    missing.append(Window(start, window.end))
+    return [part for part in missing if part]
+
+
+def plan_windows(wanted: Window, coverage: Coverage, *, safety_seconds: int) -> list[Window]:
+    """What to list so that `wanted` is covered afterwards: what is missing, and the safety window again.
+
+    The safety window is the last `safety_seconds` before the watermark: objects that became visible late are
+    found there. Pure: no clock, no I/O.
+    """
+    missing = subtract(wanted, coverage.windows())
+    if coverage.watermark is not None and wanted.end >= coverage.watermark:
+        missing.append(Window(max(coverage.watermark - safety_seconds, wanted.start), wanted.end))
+    return union(missing)
+
+
+def sliced(windows: Iterable[Window], *, most: int) -> list[Window]:
+    """The same seconds in slices of whole days, at most about `most` of them, so that workers share the load."""
+    windows = list(windows)
+    days = sum(window.end - window.start for window in windows) / DAY
+    width = DAY * max(1, -(-int(days) // most))
+    return [
+        Window(start, min(start + width, window.end))
+        for window in windows
+        for start in range(window.start, window.end, width)
+    ]

@@ -1,0 +1,67 @@
+"""State files: JSON with a schema version and a checksum of its own, so that damage is noticed, never trusted."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import ClassVar, Self, TypeVar
+
+import pydantic
+
+from payments_pipeline.errors import CorruptObject, StorageError
+from payments_pipeline.storage import ABSENT, Storage
+
+_D = TypeVar("_D", bound="Document")
+
+
+class Document(pydantic.BaseModel):
+    """Base of everything kept under `_state/`; immutable, unknown keys refused."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    schema_version: ClassVar[int] = 1
+
+    def sealed(self) -> bytes:
+        """The file's bytes: version, checksum and body; equal documents give equal bytes."""
+        body = self.model_dump(mode="json")
+        sealed = {"schema_version": self.schema_version, "sha256": _checksum(body), "body": body}
+        return json.dumps(sealed, indent=2, sort_keys=True).encode() + b"\n"
+
+    @classmethod
+    def unsealed(cls, data: bytes, *, where: str) -> Self:
+        """The document in `data`; `CorruptObject` if damaged, `StorageError` if written by a newer version."""
+        try:
+            sealed = json.loads(data)
+            version, checksum, body = sealed["schema_version"], sealed["sha256"], sealed["body"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise _corrupt(where, "it is not a whole state file") from error
+        if isinstance(version, int) and version > cls.schema_version:
+            raise StorageError(
+                f"{where} was written by a newer payments-pipeline (schema {version}, this one knows "
+                f"{cls.schema_version}). Nothing was changed; upgrade payments-pipeline."
+            )
+        if checksum != _checksum(body):
+            raise _corrupt(where, "its checksum does not match its content")
+        try:
+            return cls.model_validate(body)
+        except pydantic.ValidationError as error:
+            raise _corrupt(where, f"its content is not a {cls.__name__}") from error
+
+
+def load(storage: Storage, key: str, kind: type[_D]) -> tuple[_D | None, str]:
+    """The document at `key` and its version for `Storage.swap`; `(None, ABSENT)` if there is none."""
+    data, version = storage.read_versioned(key)
+    if version == ABSENT:
+        return None, ABSENT
+    return kind.unsealed(data, where=f"{storage.url}/{key}"), version
+
+
+def _checksum(body: object) -> str:
+    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _corrupt(where: str, why: str) -> CorruptObject:
+    return CorruptObject(
+        f"{where} is corrupt: {why}. Nothing was changed, bronze is safe; "
+        "restore the file, or remove it to have it rebuilt from the manifests."
+    )

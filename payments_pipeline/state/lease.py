@@ -1,0 +1,141 @@
+"""One writer per lake: a lease with an expiry and a fencing epoch."""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+from payments_pipeline import layout
+from payments_pipeline.errors import LeaseError, StorageError, VersionConflict
+from payments_pipeline.flow import Clock
+from payments_pipeline.state.documents import Document, load
+from payments_pipeline.storage import Storage
+
+TTL_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who asks for the lease: the run and the process that carries it."""
+
+    run_id: str
+    host: str
+    pid: int
+
+
+class LeaseRecord(Document):
+    """The lease as stored; `expires_at` None means released. `epoch` only grows."""
+
+    epoch: int
+    run_id: str
+    host: str
+    pid: int
+    since: datetime
+    expires_at: datetime | None
+
+
+class Lease:
+    """The right to write to one lake, renewed in the background while the `with` block runs.
+
+    `LeaseError` on entry if another living run holds it. A holder that was killed on this host is replaced at
+    once, one elsewhere when its lease expires. `check` raises if the lease was lost to another run.
+    """
+
+    def __init__(self, storage: Storage, holder: Holder, clock: Clock, *, ttl: float = TTL_SECONDS) -> None:
+        self._storage = storage
+        self._holder = holder
+        self._clock = clock
+        self._ttl = timedelta(seconds=ttl)
+        self._version = ""
+        self._record: LeaseRecord | None = None
+        self._lost: StorageError | None = None
+        self._stop = threading.Event()
+        self._renewer = threading.Thread(target=self._renew_until_stopped, daemon=True)
+
+    @property
+    def epoch(self) -> int:
+        """The fencing token: greater than that of every earlier holder."""
+        assert self._record is not None, "the lease is entered first"
+        return self._record.epoch
+
+    def __enter__(self) -> Self:
+        current, version = load(self._storage, layout.LEASE, LeaseRecord)
+        now = self._clock()
+        if current is not None and self._is_held(current, now):
+            raise LeaseError(
+                f"run {current.run_id} (host {current.host}, process {current.pid}) holds the lake "
+                f"{self._storage.url} since {current.since:%Y-%m-%d %H:%M:%S} UTC. Nothing was changed; "
+                "wait for it to finish, then run again."
+            )
+        epoch = current.epoch + 1 if current is not None else 1
+        record = LeaseRecord(
+            epoch=epoch,
+            run_id=self._holder.run_id,
+            host=self._holder.host,
+            pid=self._holder.pid,
+            since=now,
+            expires_at=now + self._ttl,
+        )
+        try:
+            self._write(record, version)
+        except VersionConflict as error:
+            raise LeaseError(
+                f"another run took the lake {self._storage.url} at the same moment; nothing was changed."
+            ) from error
+        self._renewer.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        self._renewer.join()
+        if self._lost is None and self._record is not None:
+            try:
+                self._write(self._record.model_copy(update={"expires_at": None}), self._version)
+            except StorageError:
+                if kind is None:
+                    raise
+
+    def check(self) -> None:
+        """`LeaseError` if the lease could not be kept; what is published stays as it is."""
+        if self._lost is not None:
+            raise LeaseError(
+                f"run {self._holder.run_id} lost its lease on {self._storage.url} ({self._lost}); "
+                "it published nothing after that. Run again."
+            ) from self._lost
+
+    def _write(self, record: LeaseRecord, version: str) -> None:
+        self._version = self._storage.swap(layout.LEASE, record.sealed(), expected=version)
+        self._record = record
+
+    def _renew_until_stopped(self) -> None:
+        while not self._stop.wait(self._ttl.total_seconds() / 3):
+            assert self._record is not None
+            try:
+                self._write(
+                    self._record.model_copy(update={"expires_at": self._clock() + self._ttl}), self._version
+                )
+            except StorageError as error:
+                self._lost = error
+                return
+
+    def _is_held(self, record: LeaseRecord, now: datetime) -> bool:
+        if record.expires_at is None or record.expires_at <= now:
+            return False
+        return record.host != self._holder.host or _is_alive(record.pid)
+
+
+def _is_alive(pid: int) -> bool:
+    """Whether a process of this host with that id runs; a reused id only means waiting for the expiry."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,134 @@
+"""One run's record: what it fetched, built, checked and published."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+import pydantic
+
+from payments_pipeline import layout
+from payments_pipeline.errors import ObjectMissing, UsageError
+from payments_pipeline.flow import BronzePart, CheckResult, EntityCounts, StagedPartition
+from payments_pipeline.state.documents import Document, load
+from payments_pipeline.storage import Storage
+
+Outcome = Literal["started", "extracted", "transformed", "refused", "published"]
+
+
+class Request(pydantic.BaseModel):
+    """What a run was asked to fetch; a `RUN_ID` may be used again for the same request only."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    entities: tuple[str, ...]
+    days: int | None = None
+    start: int | None = None
+    end: int | None = None
+
+
+class EntityExtract(pydantic.BaseModel):
+    """What was landed of one entity; `windows` are the half-open `created` intervals that were listed to the end."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    windows: tuple[tuple[int, int], ...] = ()
+    listed: int = 0
+    retrieved: int = 0
+    absent: int = 0
+    quarantined: int = 0
+
+
+class Extract(pydantic.BaseModel):
+    """The extraction step: parts are committed, calls are counted over the whole step."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    finished_at: datetime
+    seconds: float
+    entities: dict[str, EntityExtract]
+    parts: tuple[BronzePart, ...]
+    quarantine: tuple[BronzePart, ...]
+    calls: int
+    retries: int
+    failures: int
+
+
+class Transform(pydantic.BaseModel):
+    """The build step: which runs' bronze went in, and the partitions that wait in staging."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    finished_at: datetime
+    seconds: float
+    consumed: tuple[str, ...]
+    rebuild: bool
+    counts: dict[str, EntityCounts]
+    staged: tuple[StagedPartition, ...]
+    removed: tuple[tuple[str, str], ...]
+    digest: str
+
+
+class Quality(pydantic.BaseModel):
+    """The audit step: every check that ran on the staged candidate."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    finished_at: datetime
+    seconds: float
+    checks: tuple[CheckResult, ...]
+    passed: bool
+
+
+class Publish(pydantic.BaseModel):
+    """The publish step."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    finished_at: datetime
+    written: int
+    removed: int
+    digest: str
+
+
+class Manifest(Document):
+    """One run, step by step; a step that has not happened is None."""
+
+    run_id: str
+    epoch: int
+    started_at: datetime
+    ceiling: int
+    request: Request | None = None
+    outcome: Outcome = "started"
+    extract: Extract | None = None
+    transform: Transform | None = None
+    quality: Quality | None = None
+    publish: Publish | None = None
+
+    def rows(self) -> int:
+        """Records this run landed in bronze."""
+        return sum(part.rows for part in self.extract.parts) if self.extract else 0
+
+
+def find_manifest(storage: Storage, run_id: str) -> Manifest | None:
+    """The manifest of a run, or None if there is none."""
+    return load(storage, layout.manifest(run_id), Manifest)[0]
+
+
+def read_manifest(storage: Storage, run_id: str) -> Manifest:
+    """The manifest of a run that must exist."""
+    found = find_manifest(storage, run_id)
+    if found is None:
+        raise ObjectMissing(
+            f"run {run_id!r} has no manifest in {storage.url}; "
+            f"'payments-pipeline status' lists the runs that this lake knows."
+        )
+    return found
+
+
+def check_same_request(manifest: Manifest, request: Request) -> None:
+    """`UsageError` if `manifest`'s run was asked for something else."""
+    if manifest.request is not None and manifest.request != request:
+        raise UsageError(
+            f"RUN_ID {manifest.run_id!r} was used on {manifest.started_at:%Y-%m-%d %H:%M} UTC for another request "
+            f"({manifest.request}); nothing was done. Use a new RUN_ID, or the same arguments to continue that run."
+        )
+
+
+def write_manifest(storage: Storage, manifest: Manifest) -> None:
+    """Replace the run's manifest; the caller holds the lease."""
+    storage.put(layout.manifest(manifest.run_id), manifest.sealed())
