@@ -1,0 +1,1 @@
+"""From bronze to gold: the model files and the engine that runs them."""
