@@ -47,17 +47,8 @@ class Window:
 
 
 @dataclass(frozen=True, slots=True)
-class Poison:
-    """A received record that cannot be stored as bronze: its bytes, its place in the answer and the reason."""
-
-    raw: bytes
-    offset: int
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
 class Page:
-    """What one API call returned: records as received (one JSON object each, no line breaks), newest first."""
+    """What one API call returned: the JSON text of each record exactly as received, newest first."""
 
     entity: str
     source: Source
@@ -65,7 +56,6 @@ class Page:
     request_id: str
     api_version: str
     records: tuple[bytes, ...]
-    poison: tuple[Poison, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,1 @@
+"""Your Stripe data as an audited medallion lakehouse."""
