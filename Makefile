@@ -66,9 +66,9 @@ check: lint format-check typecheck test ## Everything a pull request must pass
 docs: .venv/.dev ## Build the documentation into site/
 	$(BIN)/mkdocs build --strict
 
-# Written for every platform and every supported Python at once; names no registry.
+# Resolved for every platform and every supported Python at once; the files name no registry.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-        --no-emit-index-url --no-emit-find-links --upgrade pyproject.toml
+        --upgrade pyproject.toml
 
 lock: .venv/.dev ## Raise the pins in requirements/ to the newest allowed releases
 	$(LOCK) --group dev --extra mock --output-file requirements/dev.txt

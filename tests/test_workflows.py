@@ -1,0 +1,195 @@
+"""The GitHub workflows: pinned, least privileged, and their commands work in a clean copy of the checkout."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+PINNED = re.compile(r"uses: (?P<action>[\w-]+/[\w./-]+)@(?P<pin>[0-9a-f]{40} # v\d+\.\d+\.\d+)")
+
+each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
+
+# What each job may do with the repository's token; anything more needs a reason and a line here.
+PERMISSIONS = {
+    ("batch_run.yml", "run-pipeline"): {"contents": "read"},
+    ("ci.yml", "check"): {"contents": "read"},
+    ("docs.yml", "build"): {"contents": "read"},
+    ("docs.yml", "publish"): {"pages": "write", "id-token": "write"},
+}
+
+
+def _load(path: Path) -> dict[str, Any]:
+    workflow: dict[str, Any] = yaml.safe_load(path.read_text("utf-8"))
+    return workflow
+
+
+def _steps(path: Path) -> list[dict[str, Any]]:
+    return [step for job in _load(path)["jobs"].values() for step in job["steps"]]
+
+
+@each_workflow
+def test_actions_are_pinned_by_commit(path: Path) -> None:
+    """Every action is pinned by a full commit hash with its version beside it."""
+    lines = [line for line in path.read_text("utf-8").splitlines() if "uses:" in line]
+    assert [line for line in lines if not PINNED.search(line)] == []
+
+
+def test_one_pin_per_action() -> None:
+    """An action is pinned at the same commit in every workflow."""
+    found = {match for path in WORKFLOWS for match in PINNED.findall(path.read_text("utf-8"))}
+    repositories = {("/".join(action.split("/")[:2]), pin) for action, pin in found}
+    assert len(repositories) == len({repository for repository, _ in repositories})
+
+
+def test_permissions_are_the_least() -> None:
+    """Workflows start with no permission, and each job has those listed here and no others."""
+    assert {path.name: _load(path)["permissions"] for path in WORKFLOWS} == {
+        path.name: {} for path in WORKFLOWS
+    }
+    granted = {
+        (path.name, name): job.get("permissions")
+        for path in WORKFLOWS
+        for name, job in _load(path)["jobs"].items()
+    }
+    assert granted == PERMISSIONS
+
+
+@each_workflow
+def test_every_job_ends(path: Path) -> None:
+    """Every job has a time limit of at most an hour."""
+    assert all(job["timeout-minutes"] <= 60 for job in _load(path)["jobs"].values())
+
+
+@each_workflow
+def test_checkout_leaves_no_token_behind(path: Path) -> None:
+    """No step after the checkout finds the repository's token in the git configuration."""
+    checkouts = [step for step in _steps(path) if step.get("uses", "").startswith("actions/checkout@")]
+    assert all(step["with"]["persist-credentials"] is False for step in checkouts)
+
+
+@each_workflow
+def test_no_expression_inside_a_command(path: Path) -> None:
+    """Values reach a command as environment variables: text from outside can never become code."""
+    assert [step["run"] for step in _steps(path) if "${{" in step.get("run", "")] == []
+
+
+def test_uploads_hold_no_payment() -> None:
+    """The scheduled run uploads manifests only; the data stays where strangers cannot download it."""
+    uploads = [
+        step["with"]["path"]
+        for step in _steps(ROOT / ".github/workflows/batch_run.yml")
+        if step.get("uses", "").startswith("actions/upload-artifact@")
+    ]
+    assert uploads == ["_local_data/_state/manifests/run_*.json"]
+
+
+def test_scheduled_runs_wait_for_each_other() -> None:
+    """A second run of the pipeline queues behind the first instead of killing it."""
+    concurrency = _load(ROOT / ".github/workflows/batch_run.yml")["concurrency"]
+    assert concurrency == {"group": "batch_run", "cancel-in-progress": False}
+
+
+def _clean_copy(target: Path) -> Path:
+    """What a commit of the work tree would hold, without anything that is ignored."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in filter(None, names):
+        if (ROOT / name).is_file():  # a file deleted but not yet committed is listed too
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    return target
+
+
+class Runner:
+    """Runs the `run:` steps of the batch workflow as the hosted runner would, with an empty home."""
+
+    def __init__(self, checkout: Path, scratch: Path) -> None:
+        self.checkout = checkout
+        self.summary = scratch / "summary.md"
+        self._env_file = scratch / "env"
+        self._home = scratch / "home"
+        self._home.mkdir()
+
+    def run(self, attempt: int) -> None:
+        """Run every step; the first one that fails fails the test with its output."""
+        self._env_file.write_text("")
+        for step in _steps(ROOT / ".github/workflows/batch_run.yml"):
+            if "run" not in step:
+                continue
+            command = ["bash", "--noprofile", "--norc", "-e", "-c", step["run"]]
+            env = self._environ(attempt) | {key: _expand(value) for key, value in step.get("env", {}).items()}
+            result = subprocess.run(
+                command, cwd=self.checkout, env=env, capture_output=True, text=True, check=False
+            )
+            assert result.returncode == 0, f"{step['name']}\n{result.stdout}\n{result.stderr}"
+
+    def _environ(self, attempt: int) -> dict[str, str]:
+        """The machine's own settings for reaching packages, and what a hosted runner sets; nothing else."""
+        kept = {key: value for key, value in os.environ.items() if key.startswith(("PIP_", "SSL_"))}
+        kept |= {key: value for key, value in os.environ.items() if key.lower().endswith("_proxy")}
+        exported = dict(line.split("=", 1) for line in self._env_file.read_text("utf-8").splitlines())
+        return (
+            kept
+            | exported
+            | {
+                "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+                "HOME": str(self._home),
+                "GITHUB_ENV": str(self._env_file),
+                "GITHUB_STEP_SUMMARY": str(self.summary),
+                "GITHUB_REPOSITORY": "example/payments",
+                "GITHUB_RUN_ID": "1001",
+                "GITHUB_RUN_ATTEMPT": str(attempt),
+            }
+        )
+
+
+def _expand(value: str) -> str:
+    """The value of a step's variable on a manual run for one day in a repository without secrets."""
+    known = {
+        "${{ secrets.STRIPE_API_KEY }}": "",
+        "${{ github.token }}": "",
+        "${{ inputs.days || '7' }}": "1",
+        "${{ steps.lake.outputs.cache-matched-key }}": "",
+    }
+    return known[value]
+
+
+def test_batch_run_works_in_a_clean_copy(tmp_path: Path) -> None:
+    """Two scheduled runs in a fresh checkout with an empty home build one lake and report both runs."""
+    runner = Runner(_clean_copy(tmp_path / "a checkout"), tmp_path)
+    runner.run(attempt=1)
+    runner.run(attempt=2)
+
+    manifests = runner.checkout / "_local_data" / "_state" / "manifests"
+    assert {path.name for path in manifests.glob("run_*.json")} == {
+        "run_gha-1001-1.json",
+        "run_gha-1001-2.json",
+    }
+    assert list((runner.checkout / "_local_data" / "gold").glob("model=fct_payments/dt=*/data.parquet"))
+    assert "### Run `gha-1001-2`" in runner.summary.read_text("utf-8")
+
+
+def test_second_make_installs_nothing(tmp_path: Path) -> None:
+    """Once the pins are installed, `make run-pipeline` only runs the pipeline."""
+    checkout = _clean_copy(tmp_path / "checkout")
+    for stamp in (".venv/bin/python", ".venv/.run"):
+        (checkout / stamp).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / stamp).touch()
+    plan = subprocess.run(
+        ["make", "--dry-run", "run-pipeline", "DAYS=3"],
+        cwd=checkout,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert plan.stdout.splitlines() == ['.venv/bin/payments-pipeline run-pipeline --days "3"']
