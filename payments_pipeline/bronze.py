@@ -1,0 +1,157 @@
+"""Lands pages as append-only JSON lines; what cannot be landed goes to quarantine, bytes and reason."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+
+from payments_pipeline import layout
+from payments_pipeline.entities import EntitySpec
+from payments_pipeline.errors import CorruptObject
+from payments_pipeline.flow import BronzePart, Page, RunContext
+from payments_pipeline.screen import Rejected, Screen
+from payments_pipeline.storage import Storage
+
+OBSERVED_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+"""How `meta.observed_at` is written: fixed width, so that its text order is its time order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """What became of the records of some pages: `current` counts lines written, `parts` where they lie."""
+
+    parts: tuple[BronzePart, ...] = ()
+    quarantine: tuple[BronzePart, ...] = ()
+
+    def __add__(self, other: Landed) -> Landed:
+        return Landed(self.parts + other.parts, self.quarantine + other.quarantine)
+
+
+class PartNames:
+    """Names for a run's parts: unique within the run, also when a killed run is continued under its id."""
+
+    def __init__(self, epoch: int) -> None:
+        self._epoch = epoch
+        self._next = 0
+        self._lock = threading.Lock()
+
+    def __call__(self) -> str:
+        with self._lock:
+            self._next += 1
+            return f"{self._epoch:06d}-{self._next:05d}"
+
+
+def write_pages(
+    storage: Storage, run: RunContext, spec: EntitySpec, pages: Iterable[Page], names: PartNames
+) -> Landed:
+    """Land every record of `pages`: one bronze part, and one quarantine part if any record was rejected.
+
+    A part appears whole when the pages end, or not at all if reading them raises. Holds one page in memory.
+    """
+    screen = Screen(spec)
+    name = names()
+    lines = _Sink(storage, layout.bronze_part(spec.name, run.ingest_date, run.run_id, name))
+    rejects = _Sink(storage, layout.quarantine_part(spec.name, run.ingest_date, run.run_id, name))
+    with ExitStack() as stack:
+        for page in pages:
+            for offset, record in enumerate(page.records):
+                meta = _meta(run, page, offset)
+                try:
+                    line = screen.line(record)
+                except Rejected as reason:
+                    rejects.write(stack, quarantine_line(record, meta, str(reason)))
+                else:
+                    lines.write(stack, b'{"data":' + line + b',"meta":' + meta + b"}\n")
+    return Landed(lines.parts(spec.name, screen.schema), rejects.parts(spec.name, screen.schema))
+
+
+def quarantine_line(record: bytes, meta: bytes, reason: str) -> bytes:
+    """One line that keeps a rejected record's bytes (base64), where it came from and why it was rejected."""
+    entry = {"reason": reason, "record_base64": base64.b64encode(record).decode(), "meta": msgspec.Raw(meta)}
+    return msgspec.json.encode(entry) + b"\n"
+
+
+def check_part(storage: Storage, part: BronzePart) -> None:
+    """`CorruptObject` unless the part's bytes are those that were committed."""
+    found = file_sha256(storage.localize(part.key))
+    if found != part.sha256:
+        raise CorruptObject(
+            f"{storage.url}/{part.key} is not the object that was committed (sha256 {found[:12]}…, expected "
+            f"{part.sha256[:12]}…). Nothing was built from it; restore it from a backup, or fetch its days again."
+        )
+
+
+def rescreen(
+    storage: Storage, spec: EntitySpec, part: BronzePart, keep: Callable[[bytes], object]
+) -> Iterator[tuple[bytes, str]]:
+    """Check a part's lines again, strictly: pass the good ones to `keep`, yield (line, reason) for the others."""
+    screen = Screen(spec)
+    with storage.localize(part.key).open("rb") as stream:
+        for line in stream:
+            record = bytes(msgspec.json.decode(line, type=_Line).data)
+            try:
+                screen.strict_line(record)
+            except Rejected as reason:
+                yield record, str(reason)
+            else:
+                keep(line)
+
+
+def file_sha256(path: Path) -> str:
+    """Hex sha256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+class _Line(msgspec.Struct):
+    data: msgspec.Raw
+
+
+class _Sink:
+    """An object that is created with its first line, and measured as it is written."""
+
+    def __init__(self, storage: Storage, key: str) -> None:
+        self._storage = storage
+        self._key = key
+        self._stream: BinaryIO | None = None
+        self._rows = self._bytes = 0
+        self._sha256 = hashlib.sha256()
+
+    def write(self, stack: ExitStack, line: bytes) -> None:
+        if self._stream is None:
+            self._stream = stack.enter_context(self._storage.create(self._key))
+        self._stream.write(line)
+        self._sha256.update(line)
+        self._rows += 1
+        self._bytes += len(line)
+
+    def parts(self, entity: str, schema: str) -> tuple[BronzePart, ...]:
+        if self._stream is None:
+            return ()
+        return (BronzePart(entity, self._key, self._rows, self._bytes, self._sha256.hexdigest(), schema),)
+
+
+def _meta(run: RunContext, page: Page, offset: int) -> bytes:
+    return msgspec.json.encode(
+        {
+            "run_id": run.run_id,
+            "observed_at": _text(page.observed_at),
+            "source": page.source,
+            "offset": offset,
+            "api_version": page.api_version,
+            "request_id": page.request_id,
+        }
+    )
+
+
+def _text(moment: datetime) -> str:
+    return moment.strftime(OBSERVED_FORMAT)
