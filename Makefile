@@ -64,7 +64,7 @@ test-nightly: .venv/.dev ## Run the long searches and soak runs
 check: lint format-check typecheck test ## Everything a pull request must pass
 
 docs: .venv/.dev ## Build the documentation into site/
-	$(BIN)/mkdocs build --strict
+	$(BIN)/zensical build --strict --clean
 
 # Resolved for every platform and every supported Python at once; the files name no registry.
 LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
