@@ -1,0 +1,187 @@
+"""Builds every model from committed bronze and stages the partitions whose content changed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from payments_pipeline import layout
+from payments_pipeline.bronze import check_part, file_sha256, quarantine_line, rescreen
+from payments_pipeline.entities import ENTITIES, EntitySpec
+from payments_pipeline.errors import CorruptObject
+from payments_pipeline.flow import BronzePart, EntityCounts, Partition, RunContext, StagedPartition
+from payments_pipeline.screen import schema_name
+from payments_pipeline.state.snapshot import Latest
+from payments_pipeline.storage import Storage
+from payments_pipeline.transform.engine import BatchCounts, Engine, UnreadableLines
+from payments_pipeline.transform.models import Models, ModelSpec
+
+
+@dataclass(slots=True)
+class Built:
+    """What a build staged, and where every bronze line went."""
+
+    staged: list[StagedPartition] = field(default_factory=list)
+    removed: list[tuple[str, str]] = field(default_factory=list)
+    counts: dict[str, EntityCounts] = field(default_factory=dict)
+    quarantined: int = 0
+
+
+def model_version(model: ModelSpec) -> str:
+    """Changes whenever the model's SQL or its source's declared columns do: then it is built anew."""
+    spec = ENTITIES.get(model.parent or model.name) if model.layer == "silver" else None
+    text = f"{model.sql}\n{model.partition_by}\n{schema_name(spec) if spec else ''}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def outdated(models: Models, latest: Mapping[str, Latest]) -> frozenset[str]:
+    """Entities of which some silver model was never built, or was built by another version of its SQL."""
+    return frozenset(
+        model.parent or model.name
+        for model in models.layer("silver")
+        if model.qualified not in latest or latest[model.qualified].version != model_version(model)
+    )
+
+
+class Build:
+    """One build: `parts` are merged into what `latest` says is published, then gold and marts are built whole.
+
+    Entities in `anew` are built from `parts` alone (the caller hands over all of their bronze). Everything
+    read is verified against its recorded sha256 first; nothing that is published is touched.
+    """
+
+    def __init__(
+        self, storage: Storage, engine: Engine, run: RunContext, latest: Mapping[str, Latest], anew: frozenset[str]
+    ) -> None:
+        self._storage = storage
+        self._engine = engine
+        self._run = run
+        self._anew = anew
+        self._latest = latest
+        self._built = Built()
+        self._files: dict[str, dict[str, Path]] = {}
+
+    def __call__(self, models: Models, parts: Sequence[BronzePart]) -> Built:
+        for model in models.built:
+            self._show_published(model)
+        for spec in ENTITIES.values():
+            self._build_entity(spec, models, [part for part in parts if part.entity == spec.name])
+        for model in (*models.layer("gold"), *models.layer("marts")):
+            self._engine.build(model)
+            self._stage(model, frozenset(self._published(model)))
+        return self._built
+
+    def _build_entity(self, spec: EntitySpec, models: Models, parts: Sequence[BronzePart]) -> None:
+        mine = [model for model in models.layer("silver") if (model.parent or model.name) == spec.name]
+        if not parts and spec.name not in self._anew:
+            return
+        for part in parts:
+            check_part(self._storage, part)
+        batch, quarantined = self._load(spec, parts)
+        for model in mine:
+            before = self._rows(model)
+            touched = self._engine.merge(model, spec, self._files[model.qualified])
+            self._stage(model, touched)
+            if model.name == spec.name:
+                after = self._rows(model)
+                received = sum(part.rows for part in parts)
+                self._built.counts[spec.name] = EntityCounts(
+                    received=received,
+                    current=batch.current,
+                    superseded=batch.lines - batch.current,
+                    quarantined=quarantined,
+                    before=before,
+                    inserted=after - before,
+                    after=after,
+                )
+
+    def _load(self, spec: EntitySpec, parts: Sequence[BronzePart]) -> tuple[BatchCounts, int]:
+        """Load the parts, those checked under other columns (or found unreadable) line by line."""
+        current = schema_name(spec)
+        suspects = [part for part in parts if part.schema != current]
+        files = [self._storage.localize(part.key) for part in parts if part.schema == current]
+        cleaned, rejected = self._cleaned(spec, suspects)
+        try:
+            return self._engine.load_bronze(spec, [*files, *cleaned]), rejected
+        except UnreadableLines:
+            cleaned, rejected = self._cleaned(spec, parts)
+            return self._engine.load_bronze(spec, cleaned), rejected
+
+    def _cleaned(self, spec: EntitySpec, parts: Sequence[BronzePart]) -> tuple[list[Path], int]:
+        """Copies of the parts without the lines that fail the strict check, which go to quarantine."""
+        files, total = [], 0
+        for number, part in enumerate(parts):
+            path = self._storage.scratch() / f"{spec.name}-{number:05d}.jsonl"
+            with path.open("wb") as stream:
+                bad = list(rescreen(self._storage, spec, part, stream.write))
+            files.append(path)
+            total += len(bad)
+            self._quarantine(spec, part, bad)
+        return files, total
+
+    def _quarantine(self, spec: EntitySpec, part: BronzePart, bad: Iterable[tuple[bytes, str]]) -> None:
+        lines = b"".join(quarantine_line(record, b"{}", reason) for record, reason in bad)
+        if lines:
+            name = f"{self._run.epoch:06d}-{Path(part.key).stem}"
+            key = layout.quarantine_part(spec.name, self._run.ingest_date, self._run.run_id, name)
+            self._storage.put(key, lines)
+
+    def _show_published(self, model: ModelSpec) -> None:
+        """Let SQL see the model's published partitions, none if it is to be built anew."""
+        files = {dt: self._verified(partition) for dt, partition in self._published(model).items()}
+        anew = model.layer == "silver" and (model.parent or model.name) in self._anew
+        self._files[model.qualified] = {} if anew else files
+        self._engine.show(model, [] if anew else list(files.values()))
+
+    def _stage(self, model: ModelSpec, touched: frozenset[str]) -> None:
+        """Write the touched partitions whose content changed, and show SQL the model as it would be."""
+        published = self._published(model)
+        built = self._engine.digests(model)
+        shown = dict(self._files[model.qualified])
+        gone = touched if self._files[model.qualified] or model.layer != "silver" else frozenset(published)
+        for dt in sorted(gone - built.keys()):
+            shown.pop(dt, None)
+            if dt in published:
+                self._built.removed.append((model.qualified, dt))
+        for dt, found in sorted(built.items()):
+            if dt in published and published[dt].digest == found.digest and published[dt].rows == found.rows:
+                shown[dt] = self._storage.localize(published[dt].key)
+                continue
+            staged = self._write(model, dt, found.digest, found.rows)
+            self._built.staged.append(staged)
+            shown[dt] = self._storage.localize(staged.staged_key)
+        self._files[model.qualified] = shown
+        self._engine.show(model, [shown[dt] for dt in sorted(shown)])
+
+    def _write(self, model: ModelSpec, dt: str, digest: str, rows: int) -> StagedPartition:
+        path = self._storage.scratch() / f"{model.qualified}-{dt}.parquet"
+        self._engine.write(model, dt, path)
+        size, checksum = path.stat().st_size, file_sha256(path)
+        key = layout.partition(model.layer, model.name, dt)
+        staged_key = layout.staged(self._run.run_id, self._run.epoch, key)
+        self._storage.adopt(path, staged_key)
+        return StagedPartition(model.qualified, dt, staged_key, Partition(key, rows, size, checksum, digest))
+
+    def _published(self, model: ModelSpec) -> Mapping[str, Partition]:
+        document = self._latest.get(model.qualified)
+        return document.partitions if document else {}
+
+    def _rows(self, model: ModelSpec) -> int:
+        [(count,)] = self._engine.query(f"select count(*) from {model.qualified}").rows
+        return int(str(count))
+
+    def _verified(self, partition: Partition) -> Path:
+        return verified(self._storage, partition)
+
+
+def verified(storage: Storage, partition: Partition) -> Path:
+    """A local file with the partition's bytes; `CorruptObject` if they are not those that were published."""
+    path = storage.localize(partition.key)
+    if file_sha256(path) != partition.sha256:
+        raise CorruptObject(
+            f"{storage.url}/{partition.key} is not the file that was published (its sha256 differs). It was not "
+            "served; 'payments-pipeline rebuild' makes it again from bronze, which is safe."
+        )
+    return path

@@ -1,0 +1,226 @@
+"""DuckDB as the engine: the only module that imports duckdb."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from payments_pipeline.entities import EntitySpec, Schema, duckdb_type
+from payments_pipeline.errors import ModelError, StorageError, UsageError
+from payments_pipeline.flow import EPOCH_DT
+from payments_pipeline.screen import MAX_RECORD_BYTES
+from payments_pipeline.transform import statements
+from payments_pipeline.transform.engine import BatchCounts, PartitionDigest, Result, UnreadableLines
+from payments_pipeline.transform.models import ModelSpec
+
+_LAYERS = ("bronze", "silver", "gold", "marts", "built")
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What DuckDB may use: memory (a DuckDB size such as `2GB`; beyond it, it spills to scratch) and threads."""
+
+    memory_limit: str = "2GB"
+    threads: int | None = None
+
+
+class DuckDBEngine:
+    """An in-memory DuckDB that can touch nothing but the given folders: no network, no extensions."""
+
+    def __init__(
+        self,
+        specs: Iterable[EntitySpec],
+        *,
+        folders: Sequence[Path],
+        scratch: Path,
+        options: EngineOptions | None = None,
+    ) -> None:
+        self._connection = _hardened([*folders, scratch], scratch, options or EngineOptions())
+        for layer in _LAYERS:
+            self._run(f"create schema {layer}")
+        for spec in specs:
+            self._run(statements.empty_bronze(spec))
+
+    def load_bronze(self, spec: EntitySpec, files: Sequence[Path]) -> BatchCounts:
+        if not files:
+            self._run(statements.empty_bronze(spec))
+            return BatchCounts(0, 0)
+        try:
+            self._connection.execute(
+                statements.latest_lines(spec),
+                {"files": _texts(files), "columns": _line_columns(spec.columns), "size": 2 * MAX_RECORD_BYTES},
+            ).fetchall()
+        except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
+            raise UnreadableLines(f"bronze of {spec.name}: {error}") from error
+        except duckdb.Error as error:
+            raise _failure(f"bronze of {spec.name}", error) from error
+        [(lines, current)] = self._run(
+            f"select coalesce(sum(_lines), 0)::bigint, count(*) from bronze.{_name(spec.name)}"
+        )
+        return BatchCounts(int(str(lines)), int(str(current)))
+
+    def merge(self, model: ModelSpec, spec: EntitySpec, published: Mapping[str, Path]) -> frozenset[str]:
+        with _about(model):
+            touched = {str(dt) for (dt,) in self._run(statements.touched(model, spec))}
+            if EPOCH_DT in published:
+                touched.add(EPOCH_DT)
+            existing = [published[dt] for dt in sorted(touched) if dt in published]
+            self._show("built.existing", statements.empty_of(model), existing)
+            self._run(statements.merged(model, spec))
+        return frozenset(touched)
+
+    def build(self, model: ModelSpec) -> None:
+        with _about(model):
+            self._run(statements.built(model))
+
+    def digests(self, model: ModelSpec) -> Mapping[str, PartitionDigest]:
+        rows = self._run(statements.digests(model, self._columns(_built(model))))
+        return {str(dt): PartitionDigest(int(str(count)), f"{int(str(sum_)):032x}") for dt, count, sum_ in rows}
+
+    def write(self, model: ModelSpec, dt: str, path: Path) -> None:
+        with _about(model):
+            order = ", ".join(_name(column) for column in model.grain)
+            self._run(
+                f"copy (select * exclude (_dt) from {_built(model)} where _dt = {_text(dt)} order by {order}) "
+                f"to {_text(str(path))} (format parquet, compression zstd)"
+            )
+
+    def show(self, model: ModelSpec, files: Sequence[Path]) -> None:
+        with _about(model):
+            self._show(model.qualified, statements.empty_of(model), files)
+            self._run(f"drop table if exists {_built(model)}")
+
+    def query(self, sql: str) -> Result:
+        try:
+            cursor = self._connection.execute(sql)
+            columns = tuple(str(column[0]) for column in cursor.description or ())
+            return Result(columns, cursor.fetchall())
+        except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+            raise _failure("the query", error) from error
+        except duckdb.Error as error:
+            raise UsageError(f"the query cannot be run: {error}") from error
+
+    def missing_references(
+        self, lines: Mapping[EntitySpec, Sequence[Path]], held: Mapping[str, tuple[str, Sequence[Path]]]
+    ) -> Iterator[tuple[str, str]]:
+        self._run("create or replace temp table wanted (entity varchar, id varchar)")
+        self._run("create or replace temp table held (entity varchar, id varchar)")
+        for spec, files in lines.items():
+            parameters = {"files": _texts(files), "columns": _line_columns(spec.columns), "size": 2 * MAX_RECORD_BYTES}
+            for sql in statements.collect_ids(spec):
+                self._connection.execute(sql, parameters).fetchall()
+        wanted = {str(name) for (name,) in self._run("select distinct entity from wanted")}
+        for name, (column, files) in held.items():
+            if name in wanted and files:
+                self._connection.execute(
+                    f"insert into held select $name, {_name(column)} from read_parquet($files, hive_partitioning = false)",
+                    {"name": name, "files": _texts(files)},
+                ).fetchall()
+        found = self._run(
+            "select distinct entity, id from wanted anti join held using (entity, id) order by entity, id"
+        )
+        return ((str(name), str(object_id)) for name, object_id in found)
+
+    def write_views(self, path: Path, relations: Mapping[str, Sequence[Path]]) -> None:
+        self._run(f"attach {_text(str(path))} as views (storage_version 'v1.0.0')")
+        for layer in sorted({name.partition(".")[0] for name in relations}):
+            self._run(f"create schema views.{layer}")
+        for name, files in relations.items():
+            self._run(f"create view views.{name} as {self._reading(files, hive=True) if files else self._typed_empty(name)}")
+        self._run("detach views")
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _show(self, relation: str, empty: str, files: Sequence[Path]) -> None:
+        self._run(f"create or replace view {relation} as {self._reading(files) if files else empty}")
+
+    def _reading(self, files: Sequence[Path], *, hive: bool = False) -> str:
+        listed = ", ".join(_text(str(file)) for file in files)
+        kind = "hive_partitioning = true, hive_types = {'dt': date}" if hive else "hive_partitioning = false"
+        return f"select * from read_parquet([{listed}], {kind})"
+
+    def _typed_empty(self, relation: str) -> str:
+        columns = [f"null::{kind} as {_name(name)}" for name, kind in self._columns(relation).items()]
+        return f"select {', '.join(columns)}, null::date as dt where false"
+
+    def _columns(self, relation: str) -> dict[str, str]:
+        return {str(row[0]): str(row[1]) for row in self._run(f"describe {relation}")}
+
+    def _run(self, sql: str) -> list[tuple[object, ...]]:
+        try:
+            return self._connection.execute(sql).fetchall()
+        except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+            raise _failure("the transformation", error) from error
+
+
+def _hardened(folders: Sequence[Path], scratch: Path, options: EngineOptions) -> duckdb.DuckDBPyConnection:
+    """A connection that reads and writes only below `folders` and loads nothing from elsewhere."""
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "allow_community_extensions": "false",
+            "python_enable_replacements": "false",
+        },
+    )
+    allowed = ", ".join(_text(f"{folder}/") for folder in folders)
+    settings = [
+        "timezone = 'UTC'",
+        f"memory_limit = {_text(options.memory_limit)}",
+        *([f"threads = {options.threads}"] if options.threads else []),
+        f"temp_directory = {_text(str(scratch / 'spill'))}",
+        f"allowed_directories = [{allowed}]",
+        "allow_persistent_secrets = false",
+        "enable_external_access = false",
+        "enable_progress_bar = false",
+        "lock_configuration = true",
+    ]
+    for setting in settings:
+        connection.execute(f"set {setting}")
+    return connection
+
+
+def _line_columns(columns: Schema) -> dict[str, str]:
+    """The declared columns of a bronze line, so that nothing is inferred."""
+    return {
+        "data": duckdb_type({**columns, "deleted": "BOOLEAN"}),
+        "meta": 'STRUCT("observed_at" VARCHAR, "source" VARCHAR, "offset" BIGINT, "deleted_at" BIGINT)',
+    }
+
+
+@contextmanager
+def _about(model: ModelSpec) -> Iterator[None]:
+    """Name the model file in whatever the engine says is wrong with its SQL."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise ModelError(
+            f"sql/{model.layer}/{model.name}.sql cannot be run: {error}. Nothing was published; correct the file."
+        ) from error
+
+
+def _failure(what: str, error: duckdb.Error) -> StorageError:
+    remedy = "raise DUCKDB_MEMORY_LIMIT" if isinstance(error, duckdb.OutOfMemoryException) else "free space"
+    return StorageError(f"{what} could not be processed: {error}. Nothing was published; {remedy} and run again.")
+
+
+def _built(model: ModelSpec) -> str:
+    return statements.built_table(model)
+
+
+def _name(identifier: str) -> str:
+    return statements.name(identifier)
+
+
+def _text(value: str) -> str:
+    return statements.text(value)
+
+
+def _texts(files: Sequence[Path]) -> list[str]:
+    return [str(file) for file in files]

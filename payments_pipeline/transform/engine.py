@@ -1,0 +1,86 @@
+"""What the pipeline asks of a SQL engine; a new engine is one module, and the same tests run on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from payments_pipeline.entities import EntitySpec
+from payments_pipeline.errors import PipelineError
+from payments_pipeline.transform.models import ModelSpec
+
+
+class UnreadableLines(PipelineError):
+    """Some line of the bronze files cannot be read with the declared columns."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchCounts:
+    """`lines` read from bronze files, and the `current` objects (one per id) they came down to."""
+
+    lines: int
+    current: int
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionDigest:
+    """The rows of one partition: their number and an order-free digest of their business columns.
+
+    Columns that begin with `_` (when a row was observed) do not count: the same objects observed in
+    another run have the same digest.
+    """
+
+    rows: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A query's answer: column names and rows."""
+
+    columns: tuple[str, ...]
+    rows: list[tuple[object, ...]]
+
+
+class Engine(Protocol):
+    """Builds models from files and writes partitions; holds no state that matters beyond one run."""
+
+    def load_bronze(self, spec: EntitySpec, files: Sequence[Path]) -> BatchCounts:
+        """Make `bronze.<entity>` the latest observation per id in the files; `UnreadableLines` if one is broken."""
+
+    def merge(self, model: ModelSpec, spec: EntitySpec, published: Mapping[str, Path]) -> frozenset[str]:
+        """Build a silver model: `bronze.<entity>` merged into the published partitions it touches.
+
+        Returns the touched `dt`s; rows of other partitions are not read.
+        """
+
+    def build(self, model: ModelSpec) -> None:
+        """Build a gold model or mart whole, from the relations that are shown."""
+
+    def digests(self, model: ModelSpec) -> Mapping[str, PartitionDigest]:
+        """What was built, by `dt`."""
+
+    def write(self, model: ModelSpec, dt: str, path: Path) -> None:
+        """Write one built partition as Parquet, sorted by the model's grain."""
+
+    def show(self, model: ModelSpec, files: Sequence[Path]) -> None:
+        """Let SQL see the files as `<layer>.<model>`; a typed, empty relation when there are none."""
+
+    def query(self, sql: str) -> Result:
+        """Run one statement over what is shown; `UsageError` if the engine refuses it."""
+
+    def missing_references(
+        self, lines: Mapping[EntitySpec, Sequence[Path]], held: Mapping[str, tuple[str, Sequence[Path]]]
+    ) -> Iterable[tuple[str, str]]:
+        """(entity, id) of every object that `lines` refer to and that neither `lines` nor `held` contain.
+
+        `held` gives, per entity, the id column and the Parquet files that hold it.
+        """
+
+    def write_views(self, path: Path, relations: Mapping[str, Sequence[Path]]) -> None:
+        """Write a database file of views over Parquet files, by qualified name, for ad-hoc questions."""
+
+    def close(self) -> None:
+        """Give back memory and temporary files."""

@@ -1,0 +1,196 @@
+"""The SQL that surrounds a model's own SELECT: reading bronze, merging silver, digests. Pure text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from payments_pipeline.entities import ENTITIES, EntitySpec, Reference, duckdb_type
+from payments_pipeline.flow import EPOCH_DT
+from payments_pipeline.transform.models import ModelSpec
+
+_READ = (
+    "read_json($files, columns = $columns, format = 'newline_delimited', records = true, "
+    "maximum_object_size = $size)"
+)
+
+
+def name(identifier: str) -> str:
+    """A quoted SQL identifier."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def text(value: str) -> str:
+    """A quoted SQL string."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def built_table(model: ModelSpec) -> str:
+    """Where a built model waits to be written."""
+    return f"built.{name(model.qualified)}"
+
+
+def empty_bronze(spec: EntitySpec) -> str:
+    """`bronze.<entity>` without rows, typed as declared."""
+    columns = ", ".join(f"null::{duckdb_type(node)} as {name(field)}" for field, node in spec.columns.items())
+    return (
+        f"create or replace table bronze.{name(spec.name)} as select {columns}, null::timestamp as _observed_at, "
+        "null::boolean as _is_deleted, null::timestamp as _deleted_at, null::boolean as _is_bare, "
+        "null::bigint as _lines where false"
+    )
+
+
+def latest_lines(spec: EntitySpec) -> str:
+    """`bronze.<entity>`: one row per id, the latest state observed, with what is known of its deletion.
+
+    Versions are ordered by when the call was made, then a retrieval over a list, then the place in the answer;
+    never by arrival. A tombstone carries no fields, so the latest full state is kept beside the mark;
+    `_is_bare` says there was none. `_lines` counts the lines that came down to this row.
+    """
+    fields = ", ".join(f"data.{name(field)} as {name(field)}" for field in spec.columns)
+    return f"""
+create or replace table bronze.{name(spec.name)} as
+with lines as (
+    select
+        {fields},
+        coalesce(data.deleted, false) as _gone,
+        meta.observed_at as _seen,
+        case meta.source when 'list' then 1 else 2 end as _rank,
+        meta."offset" as _offset,
+        meta.deleted_at as _gone_at
+    from {_READ}
+),
+latest as (
+    select
+        *,
+        max(_seen) filter (_gone) over ids as _last_gone,
+        max(_gone_at) over ids as _last_gone_at,
+        count(*) over ids as _lines
+    from lines
+    window ids as (partition by id)
+    qualify row_number() over (partition by id order by _gone, _seen desc, _rank desc, _offset desc) = 1
+)
+select
+    * exclude (_gone, _seen, _rank, _offset, _gone_at, _last_gone, _last_gone_at, _lines),
+    greatest(_seen, _last_gone)::timestamp as _observed_at,
+    coalesce(_last_gone >= _seen, false) as _is_deleted,
+    case when _last_gone >= _seen then make_timestamp(_last_gone_at * 1000000) end as _deleted_at,
+    _gone as _is_bare,
+    _lines
+from latest
+"""
+
+
+def empty_of(model: ModelSpec) -> str:
+    """A SELECT of the model's columns and no rows."""
+    return f"select * from (\n{model.sql}\n) limit 0"
+
+
+def dt_of(model: ModelSpec) -> str:
+    """The partition of a row: the UTC date of the model's `partition_by`."""
+    if model.partition_by is None:
+        return text(EPOCH_DT)
+    return f"coalesce(strftime({name(model.partition_by)}, '%Y-%m-%d'), {text(EPOCH_DT)})"
+
+
+def touched(model: ModelSpec, spec: EntitySpec) -> str:
+    """The partitions that `bronze.<entity>` changes; a bare tombstone's is found by its id in the published rows."""
+    bronze = f"bronze.{name(spec.name)}"
+    return f"""
+select coalesce(strftime(make_timestamp(created * 1000000), '%Y-%m-%d'), {text(EPOCH_DT)}) from {bronze} where not _is_bare
+union
+select {dt_of(model)} from {model.qualified}
+where exists (from {bronze} where _is_bare)
+    and {_key(model)} in (select id from {bronze} where _is_bare)
+union
+select {text(EPOCH_DT)} from {bronze} where _is_bare
+"""
+
+
+def merged(model: ModelSpec, spec: EntitySpec) -> str:
+    """The touched partitions after the merge: per object the newer of what was published and what was observed."""
+    key = _key(model)
+    return f"""
+create or replace table {built_table(model)} as
+with fresh as (
+    select * from (\n{model.sql}\n)
+),
+observed as (
+    select id as _id, _observed_at as _seen, _is_bare, _deleted_at as _gone_at from bronze.{name(spec.name)}
+),
+kept as (
+    select
+        existing.* replace (
+            coalesce(observed._is_bare, existing.is_deleted) as is_deleted,
+            coalesce(observed._gone_at, existing.deleted_at) as deleted_at,
+            coalesce(observed._seen, existing._observed_at) as _observed_at
+        )
+    from built.existing
+    left join observed on existing.{key} = observed._id and observed._seen >= existing._observed_at
+    where observed._id is null or observed._is_bare
+),
+added as (
+    select fresh.*
+    from fresh
+    where fresh.{key} not in (select {key} from kept)
+),
+merged_rows as (
+    select * from kept
+    union all by name
+    select * from added
+)
+select *, {dt_of(model)} as _dt from merged_rows
+"""
+
+
+def built(model: ModelSpec) -> str:
+    """A whole model with each row's partition."""
+    return f"create or replace table {built_table(model)} as select *, {dt_of(model)} as _dt from (\n{model.sql}\n)"
+
+
+def digests(model: ModelSpec, columns: Mapping[str, str]) -> str:
+    """Rows and digest per partition: the sum of the rows' hashes, over the text of their business columns.
+
+    A sum does not depend on the rows' order, and unlike an exclusive or it notices a row that is there twice.
+    """
+    counted = ", ".join(f"{name(column)} := {name(column)}" for column in sorted(columns) if column[0] != "_")
+    return (
+        f"select _dt, count(*), sum(md5_number_lower(to_json(struct_pack({counted}))::varchar)) "
+        f"from {built_table(model)} group by _dt"
+    )
+
+
+def collect_ids(spec: EntitySpec) -> Iterator[str]:
+    """Statements that note the ids of the lines as held, and the ids they refer to as wanted."""
+    yield f"insert into held select distinct {text(spec.name)}, data.id from {_READ}"
+    for reference in spec.references:
+        ids = f"select distinct {_ids_at(reference.path)} as id from {_READ} where not coalesce(data.deleted, false)"
+        yield f"insert into wanted select {_target(reference)}, id from ({ids}) where id is not null and {_target(reference)} is not null"
+
+
+def _target(reference: Reference) -> str:
+    """The entity an id belongs to: the declared one, or the one its prefix tells."""
+    if reference.target is not None:
+        return text(reference.target)
+    cases = [
+        f"when starts_with(id, {text(prefix)}) then {text(spec.name)}"
+        for spec in ENTITIES.values()
+        for prefix in spec.prefixes
+    ]
+    return f"case {' '.join(cases)} end"
+
+
+def _ids_at(path: str) -> str:
+    """An expression for the ids at a reference's path, unnested where it passes through lists."""
+    outer, *inner = path.split("[]")
+    expression = "data" + "".join(f".{name(field)}" for field in outer.split("."))
+    if not inner:
+        return expression
+    for step in inner:
+        fields = "".join(f".{name(field)}" for field in step.split(".") if field)
+        if fields:
+            expression = f"list_transform({expression}, lambda element: element{fields})"
+    return f"unnest({expression})"
+
+
+def _key(model: ModelSpec) -> str:
+    return name(model.replace_by or model.grain[0])
