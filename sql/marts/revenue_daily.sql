@@ -45,15 +45,7 @@ movements as (
         fee_minor,
         net_minor,
     from transactions
-    where
-        reporting_category not in (
-            'payout',
-            'payout_reversal',
-            'payout_minimum_balance_hold',
-            'payout_minimum_balance_release',
-            'topup',
-            'topup_reversal',
-        )
+    where not regexp_matches(reporting_category, '^(payout|topup)')
 )
 
 select

@@ -1,0 +1,35 @@
+/*
+description = """
+The transaction that a charge names is about that charge, and in the same currency it credits what was charged or captured.
+"""
+*/
+with
+
+charges as (
+    select * from silver.charges where not is_deleted
+),
+
+transactions as (
+    select * from silver.balance_transactions where not is_deleted
+)
+
+select
+    charges.charge_id,
+    charges.currency,
+    charges.amount_minor,
+    charges.captured_minor,
+    transactions.balance_transaction_id,
+    transactions.source_id,
+    transactions.currency as settlement_currency,
+    transactions.amount_minor as settled_minor,
+from charges
+inner join transactions
+    on charges.balance_transaction_id = transactions.balance_transaction_id
+where
+    transactions.source_id is distinct from charges.charge_id
+    or (
+        transactions.currency = charges.currency
+        -- A partial capture may be credited in full and reversed by a transaction of its own.
+        and transactions.amount_minor is distinct from charges.amount_minor
+        and transactions.amount_minor is distinct from charges.captured_minor
+    )
