@@ -65,6 +65,11 @@ def test_wheel_holds_both_packages_and_the_sql(wheel: Path) -> None:
     assert expected - _files(wheel) == set()
 
 
+def test_wheel_is_typed(wheel: Path) -> None:
+    """Type checkers of users read our annotations."""
+    assert {"payments_pipeline/py.typed", "mock_api/py.typed"} <= _files(wheel)
+
+
 def test_wheel_holds_nothing_else(wheel: Path) -> None:
     """Neither tests nor project files are installed next to the user's other packages."""
     assert {name.split("/")[0] for name in _files(wheel)} == {"payments_pipeline", "mock_api"}
@@ -75,8 +80,9 @@ def test_sdist_builds_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
     sdist = _build("--sdist", ROOT, tmp_path / "sdist")
     unpacked = tmp_path / "unpacked"
     subprocess.run([sys.executable, "-m", "tarfile", "-e", str(sdist), str(unpacked)], check=True)
-    again = _build("--wheel", next(unpacked.iterdir()), tmp_path / "again")
-    assert _files(again) == _files(wheel)
+    source = next(unpacked.iterdir())
+    assert [name for name in _tracked() if not (source / name).is_file()] == []
+    assert _files(_build("--wheel", source, tmp_path / "again")) == _files(wheel)
 
 
 def test_base_install_is_small(metadata: Message) -> None:
