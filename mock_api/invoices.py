@@ -144,6 +144,12 @@ class Invoices(Payments, Catalog):
         """Write an open invoice off; it can still be paid."""
         return self._close(self._in_status(id, "open"), "uncollectible", "marked_uncollectible_at", "marked_uncollectible")
 
+    def charge_of(self, invoice: str) -> str | None:
+        """The latest charge made for an invoice, if any."""
+        _, intent = self._payment_of.get(invoice, (None, None))
+        charge: str | None = self._find("payment_intents", intent)["latest_charge"] if intent else None
+        return charge
+
     def _draft(self, bill: Bill) -> Obj:
         customer = self._find("customers", bill.customer, "customer")
         if customer["currency"] is None:

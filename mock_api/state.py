@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -53,7 +53,6 @@ class Due:
     turn: int
     act: Callable[[], object] = field(compare=False)
     origin: str = field(compare=False)
-    requested: bool = field(compare=False)
 
 
 def differences(old: Obj, new: Obj) -> Obj:
@@ -115,11 +114,7 @@ class State:
     def _run(self, due: Due) -> None:
         origin, self._origin = self._origin, due.origin
         try:
-            if due.requested:
-                with self.request(self._unique("req_"), self._unique("key-")):
-                    due.act()
-            else:
-                due.act()
+            due.act()
         finally:
             self._origin = origin
 
@@ -132,10 +127,14 @@ class State:
         finally:
             self._request = before
 
-    def at(self, second: int, act: Callable[[], object], *, origin: str | None = None, requested: bool = False) -> None:
-        """Plan `act` for `second`, as part of the life named `origin`, and as an API request if `requested`."""
+    def own_request(self) -> AbstractContextManager[None]:
+        """A request that the merchant's own server makes, with an id and an idempotency key of its own."""
+        return self.request(self._unique("req_"), self._unique("key-"))
+
+    def at(self, second: int, act: Callable[[], object], *, origin: str | None = None) -> None:
+        """Plan `act` for `second`, as part of the life named `origin` (default: the one now being played)."""
         self._turns += 1
-        heappush(self._agenda, Due(second, self._turns, act, origin or self._origin, requested))
+        heappush(self._agenda, Due(second, self._turns, act, origin or self._origin))
 
     # writing
 
