@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PINNED_FILES = ["run.txt", "dev.txt"]
+PROMISED_TARGETS = """
+    setup mock-api run-pipeline run-batch run-all run-transforms run-quality
+    lint format format-check typecheck test clean help
+""".split()
 
 
 @pytest.fixture(scope="module")
@@ -141,3 +145,9 @@ def test_no_file_names_a_registry() -> None:
         if address.search((ROOT / name).read_bytes().decode("utf-8", errors="replace"))
     ]
     assert found == []
+
+
+def test_make_alone_lists_what_it_can_do() -> None:
+    """`make` without a target changes nothing and names every promised target."""
+    listing = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    assert set(PROMISED_TARGETS) <= {line.split()[0] for line in listing.splitlines()}
