@@ -38,27 +38,27 @@ class EntityExtract(pydantic.BaseModel):
 
 
 class Extract(pydantic.BaseModel):
-    """The extraction step: parts are committed, calls are counted over the whole step."""
+    """The extraction step; `finished_at` None: some windows are still to be fetched, the parts named are committed."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
-    finished_at: datetime
-    seconds: float
-    entities: dict[str, EntityExtract]
-    parts: tuple[BronzePart, ...]
-    quarantine: tuple[BronzePart, ...]
-    calls: int
-    retries: int
-    failures: int
+    finished_at: datetime | None = None
+    seconds: float = 0.0
+    entities: dict[str, EntityExtract] = {}
+    parts: tuple[BronzePart, ...] = ()
+    quarantine: tuple[BronzePart, ...] = ()
+    calls: int = 0
+    retries: int = 0
+    failures: int = 0
 
 
 class Transform(pydantic.BaseModel):
-    """The build step: which runs' bronze went in, and the partitions that wait in staging."""
+    """The build step: which runs' bronze went in (all runs' for entities built `anew`), and what waits in staging."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
     finished_at: datetime
     seconds: float
     consumed: tuple[str, ...]
-    rebuild: bool
+    anew: tuple[str, ...]
     counts: dict[str, EntityCounts]
     staged: tuple[StagedPartition, ...]
     removed: tuple[tuple[str, str], ...]
@@ -94,14 +94,14 @@ class Manifest(Document):
     ceiling: int
     request: Request | None = None
     outcome: Outcome = "started"
-    extract: Extract | None = None
+    extract: Extract = Extract()
     transform: Transform | None = None
     quality: Quality | None = None
     publish: Publish | None = None
 
     def rows(self) -> int:
         """Records this run landed in bronze."""
-        return sum(part.rows for part in self.extract.parts) if self.extract else 0
+        return sum(part.rows for part in self.extract.parts)
 
 
 def find_manifest(storage: Storage, run_id: str) -> Manifest | None:

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Self
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -146,7 +147,7 @@ class StripeClient:
 
     def retrieve(self, spec: EntitySpec, object_id: str) -> Page:
         """The object by id as a page of one; source `absent` and its id alone if the API knows no such id."""
-        path = f"{spec.name}/{object_id}"
+        path = f"{spec.name}/{quote(object_id, safe='')}"
         try:
             answer = self._call(path, {}, single)
         except SourceRefused as refusal:

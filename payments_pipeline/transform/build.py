@@ -10,12 +10,12 @@ from pathlib import Path
 from payments_pipeline import layout
 from payments_pipeline.bronze import check_part, file_sha256, quarantine_line, rescreen
 from payments_pipeline.entities import ENTITIES, EntitySpec
-from payments_pipeline.errors import CorruptObject
+from payments_pipeline.errors import CorruptObject, ModelError
 from payments_pipeline.flow import BronzePart, EntityCounts, Partition, RunContext, StagedPartition
+from payments_pipeline.lake import Lake
 from payments_pipeline.screen import schema_name
 from payments_pipeline.state.snapshot import Latest
-from payments_pipeline.storage import Storage
-from payments_pipeline.transform.engine import BatchCounts, Engine, UnreadableLines
+from payments_pipeline.transform.engine import BatchCounts, UnreadableLines
 from payments_pipeline.transform.models import Models, ModelSpec
 
 
@@ -53,28 +53,31 @@ class Build:
     """
 
     def __init__(
-        self, storage: Storage, engine: Engine, run: RunContext, latest: Mapping[str, Latest], anew: frozenset[str]
+        self, lake: Lake, run: RunContext, latest: Mapping[str, Latest], anew: frozenset[str]
     ) -> None:
-        self._storage = storage
-        self._engine = engine
+        self._storage = lake.storage
+        self._engine = lake.engine
+        self._verified = lake.verified
+        self._models = lake.models
         self._run = run
         self._anew = anew
         self._latest = latest
         self._built = Built()
         self._files: dict[str, dict[str, Path]] = {}
 
-    def __call__(self, models: Models, parts: Sequence[BronzePart]) -> Built:
-        for model in models.built:
+    def __call__(self, parts: Sequence[BronzePart]) -> Built:
+        """Build everything and stage what differs from what is published."""
+        for model in self._models.built:
             self._show_published(model)
         for spec in ENTITIES.values():
-            self._build_entity(spec, models, [part for part in parts if part.entity == spec.name])
-        for model in (*models.layer("gold"), *models.layer("marts")):
+            self._build_entity(spec, [part for part in parts if part.entity == spec.name])
+        for model in (*self._models.layer("gold"), *self._models.layer("marts")):
             self._engine.build(model)
             self._stage(model, frozenset(self._published(model)))
         return self._built
 
-    def _build_entity(self, spec: EntitySpec, models: Models, parts: Sequence[BronzePart]) -> None:
-        mine = [model for model in models.layer("silver") if (model.parent or model.name) == spec.name]
+    def _build_entity(self, spec: EntitySpec, parts: Sequence[BronzePart]) -> None:
+        mine = [model for model in self._models.layer("silver") if (model.parent or model.name) == spec.name]
         if not parts and spec.name not in self._anew:
             return
         for part in parts:
@@ -83,7 +86,7 @@ class Build:
         for model in mine:
             before = self._rows(model)
             touched = self._engine.merge(model, spec, self._files[model.qualified])
-            self._stage(model, touched)
+            self._stage(model, touched | frozenset(self._published(model) if spec.name in self._anew else ()))
             if model.name == spec.name:
                 after = self._rows(model)
                 received = sum(part.rows for part in parts)
@@ -139,9 +142,13 @@ class Build:
         """Write the touched partitions whose content changed, and show SQL the model as it would be."""
         published = self._published(model)
         built = self._engine.digests(model)
+        if model.layer == "silver" and not built.keys() <= touched:
+            raise ModelError(
+                f"sql/silver/{model.name}.sql: partition_by must be the time of `created`, which never changes; "
+                "a merge would lose rows otherwise. Nothing was published."
+            )
         shown = dict(self._files[model.qualified])
-        gone = touched if self._files[model.qualified] or model.layer != "silver" else frozenset(published)
-        for dt in sorted(gone - built.keys()):
+        for dt in sorted(touched - built.keys()):
             shown.pop(dt, None)
             if dt in published:
                 self._built.removed.append((model.qualified, dt))
@@ -171,17 +178,3 @@ class Build:
     def _rows(self, model: ModelSpec) -> int:
         [(count,)] = self._engine.query(f"select count(*) from {model.qualified}").rows
         return int(str(count))
-
-    def _verified(self, partition: Partition) -> Path:
-        return verified(self._storage, partition)
-
-
-def verified(storage: Storage, partition: Partition) -> Path:
-    """A local file with the partition's bytes; `CorruptObject` if they are not those that were published."""
-    path = storage.localize(partition.key)
-    if file_sha256(path) != partition.sha256:
-        raise CorruptObject(
-            f"{storage.url}/{partition.key} is not the file that was published (its sha256 differs). It was not "
-            "served; 'payments-pipeline rebuild' makes it again from bronze, which is safe."
-        )
-    return path

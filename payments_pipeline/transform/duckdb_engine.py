@@ -9,7 +9,7 @@ from pathlib import Path
 
 import duckdb
 
-from payments_pipeline.entities import EntitySpec, Schema, duckdb_type
+from payments_pipeline.entities import EntitySpec, duckdb_type
 from payments_pipeline.errors import ModelError, StorageError, UsageError
 from payments_pipeline.flow import EPOCH_DT
 from payments_pipeline.screen import MAX_RECORD_BYTES
@@ -42,6 +42,7 @@ class DuckDBEngine:
         self._connection = _hardened([*folders, scratch], scratch, options or EngineOptions())
         for layer in _LAYERS:
             self._run(f"create schema {layer}")
+        self._run("create table built.ids (entity varchar, id varchar, is_held boolean)")
         for spec in specs:
             self._run(statements.empty_bronze(spec))
 
@@ -50,14 +51,9 @@ class DuckDBEngine:
             self._run(statements.empty_bronze(spec))
             return BatchCounts(0, 0)
         try:
-            self._connection.execute(
-                statements.latest_lines(spec),
-                {"files": _texts(files), "columns": _line_columns(spec.columns), "size": 2 * MAX_RECORD_BYTES},
-            ).fetchall()
+            self._run(statements.latest_lines(spec), _reading_lines(spec, files))
         except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
             raise UnreadableLines(f"bronze of {spec.name}: {error}") from error
-        except duckdb.Error as error:
-            raise _failure(f"bronze of {spec.name}", error) from error
         [(lines, current)] = self._run(
             f"select coalesce(sum(_lines), 0)::bigint, count(*) from bronze.{_name(spec.name)}"
         )
@@ -104,26 +100,27 @@ class DuckDBEngine:
         except duckdb.Error as error:
             raise UsageError(f"the query cannot be run: {error}") from error
 
-    def missing_references(
-        self, lines: Mapping[EntitySpec, Sequence[Path]], held: Mapping[str, tuple[str, Sequence[Path]]]
-    ) -> Iterator[tuple[str, str]]:
-        self._run("create or replace temp table wanted (entity varchar, id varchar)")
-        self._run("create or replace temp table held (entity varchar, id varchar)")
-        for spec, files in lines.items():
-            parameters = {"files": _texts(files), "columns": _line_columns(spec.columns), "size": 2 * MAX_RECORD_BYTES}
-            for sql in statements.collect_ids(spec):
-                self._connection.execute(sql, parameters).fetchall()
-        wanted = {str(name) for (name,) in self._run("select distinct entity from wanted")}
-        for name, (column, files) in held.items():
-            if name in wanted and files:
-                self._connection.execute(
-                    f"insert into held select $name, {_name(column)} from read_parquet($files, hive_partitioning = false)",
-                    {"name": name, "files": _texts(files)},
-                ).fetchall()
-        found = self._run(
-            "select distinct entity, id from wanted anti join held using (entity, id) order by entity, id"
+    def unreconciled(self, spec: EntitySpec, model: ModelSpec, files: Sequence[Path]) -> list[tuple[object, ...]]:
+        return self._run(statements.unreconciled(spec, model), {"files": _texts(files), "size": 2 * MAX_RECORD_BYTES})
+
+    def collect_ids(self, spec: EntitySpec, files: Sequence[Path]) -> None:
+        if files:
+            self._run(statements.collect_ids(spec), _reading_lines(spec, files))
+
+    def collect_held(self, entity: str, column: str, files: Sequence[Path]) -> None:
+        if files:
+            self._run(
+                f"insert into built.ids select $entity, {_name(column)}, true "
+                "from read_parquet($files, hive_partitioning = false)",
+                {"entity": entity, "files": _texts(files)},
+            )
+
+    def missing_ids(self) -> Sequence[tuple[str, str]]:
+        rows = self._run(
+            "select entity, id from built.ids where id is not null and entity is not null "
+            "group by entity, id having not bool_or(is_held) order by entity, id"
         )
-        return ((str(name), str(object_id)) for name, object_id in found)
+        return [(str(entity), str(object_id)) for entity, object_id in rows]
 
     def write_views(self, path: Path, relations: Mapping[str, Sequence[Path]]) -> None:
         self._run(f"attach {_text(str(path))} as views (storage_version 'v1.0.0')")
@@ -149,11 +146,11 @@ class DuckDBEngine:
         return f"select {', '.join(columns)}, null::date as dt where false"
 
     def _columns(self, relation: str) -> dict[str, str]:
-        return {str(row[0]): str(row[1]) for row in self._run(f"describe {relation}")}
+        return self.query(f"describe {relation}").pairs()
 
-    def _run(self, sql: str) -> list[tuple[object, ...]]:
+    def _run(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[tuple[object, ...]]:
         try:
-            return self._connection.execute(sql).fetchall()
+            return self._connection.execute(sql, dict(parameters or {})).fetchall()
         except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
             raise _failure("the transformation", error) from error
 
@@ -186,12 +183,13 @@ def _hardened(folders: Sequence[Path], scratch: Path, options: EngineOptions) ->
     return connection
 
 
-def _line_columns(columns: Schema) -> dict[str, str]:
-    """The declared columns of a bronze line, so that nothing is inferred."""
-    return {
-        "data": duckdb_type({**columns, "deleted": "BOOLEAN"}),
+def _reading_lines(spec: EntitySpec, files: Sequence[Path]) -> dict[str, object]:
+    """Parameters for reading bronze lines with declared columns, so that nothing is inferred."""
+    columns = {
+        "data": duckdb_type({**spec.columns, "deleted": "BOOLEAN"}),
         "meta": 'STRUCT("observed_at" VARCHAR, "source" VARCHAR, "offset" BIGINT, "deleted_at" BIGINT)',
     }
+    return {"files": _texts(files), "columns": columns, "size": 2 * MAX_RECORD_BYTES}
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -43,6 +43,10 @@ class Result:
     columns: tuple[str, ...]
     rows: list[tuple[object, ...]]
 
+    def pairs(self) -> dict[str, str]:
+        """The first two columns as text: what `describe` says of names and types."""
+        return {str(row[0]): str(row[1]) for row in self.rows}
+
 
 class Engine(Protocol):
     """Builds models from files and writes partitions; holds no state that matters beyond one run."""
@@ -71,13 +75,20 @@ class Engine(Protocol):
     def query(self, sql: str) -> Result:
         """Run one statement over what is shown; `UsageError` if the engine refuses it."""
 
-    def missing_references(
-        self, lines: Mapping[EntitySpec, Sequence[Path]], held: Mapping[str, tuple[str, Sequence[Path]]]
-    ) -> Iterable[tuple[str, str]]:
-        """(entity, id) of every object that `lines` refer to and that neither `lines` nor `held` contain.
+    def unreconciled(self, spec: EntitySpec, model: ModelSpec, files: Sequence[Path]) -> list[tuple[object, ...]]:
+        """What differs between bronze files, read without declared columns, and the silver model shown.
 
-        `held` gives, per entity, the id column and the Parquet files that hold it.
+        A row per (created date, currency): objects and sum of amounts in the files' latest states, and in silver.
         """
+
+    def collect_ids(self, spec: EntitySpec, files: Sequence[Path]) -> None:
+        """Note the ids that bronze files hold and the ids that their objects refer to."""
+
+    def collect_held(self, entity: str, column: str, files: Sequence[Path]) -> None:
+        """Note the ids in a column of Parquet files as held."""
+
+    def missing_ids(self) -> Sequence[tuple[str, str]]:
+        """(entity, id) of every object that was referred to and is not held, sorted."""
 
     def write_views(self, path: Path, relations: Mapping[str, Sequence[Path]]) -> None:
         """Write a database file of views over Parquet files, by qualified name, for ad-hoc questions."""

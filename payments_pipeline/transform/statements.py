@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 from payments_pipeline.entities import ENTITIES, EntitySpec, Reference, duckdb_type
 from payments_pipeline.flow import EPOCH_DT
@@ -159,16 +159,92 @@ def digests(model: ModelSpec, columns: Mapping[str, str]) -> str:
     )
 
 
-def collect_ids(spec: EntitySpec) -> Iterator[str]:
-    """Statements that note the ids of the lines as held, and the ids they refer to as wanted."""
-    yield f"insert into held select distinct {text(spec.name)}, data.id from {_READ}"
-    for reference in spec.references:
-        ids = f"select distinct {_ids_at(reference.path)} as id from {_READ} where not coalesce(data.deleted, false)"
-        yield f"insert into wanted select {_target(reference)}, id from ({ids}) where id is not null and {_target(reference)} is not null"
+def unreconciled(spec: EntitySpec, model: ModelSpec) -> str:
+    """Where the files' latest states and silver differ, per created date and currency.
+
+    The lines are read as plain JSON, on another path than the one that built silver. An object of which only
+    the deletion was observed carries no date or amount, and is compared by its id alone.
+    """
+    amount, currency = spec.amount or ("none", "none")
+    silver_amount = f"silver.{amount.removeprefix('amount_')}_minor" if spec.amount else "null::bigint"
+    silver_currency = "silver.currency" if spec.amount else "null"
+    key = name(model.grain[0])
+    return f"""
+with texts as (
+    select json_extract_string(json, [
+        '$.data.id', '$.data.created', '$.data.deleted', '$.data.{amount}', '$.data.{currency}',
+        '$.meta.observed_at', '$.meta.source', '$.meta.offset'
+    ]) as found
+    from read_ndjson_objects($files, maximum_object_size = $size)
+),
+lines as (
+    select
+        found[1] as id,
+        found[2]::bigint as created,
+        coalesce(found[3]::boolean, false) as gone,
+        found[4]::bigint as amount,
+        found[5] as currency,
+        found[6] as seen,
+        case found[7] when 'list' then 1 else 2 end as place,
+        found[8]::bigint as position
+    from texts
+),
+latest as (
+    select * from lines
+    qualify row_number() over (partition by id order by gone, seen desc, place desc, position desc) = 1
+),
+received as (
+    select
+        case when not gone then strftime(make_timestamp(created * 1000000), '%Y-%m-%d') end as day,
+        case when not gone then currency end as currency,
+        count(*) as objects,
+        sum(amount) as total
+    from latest
+    group by all
+),
+held as (
+    select
+        case when not latest.gone then strftime(silver.created_at, '%Y-%m-%d') end as day,
+        case when not latest.gone then {silver_currency} end as currency,
+        count(*) as objects,
+        sum(case when not latest.gone then {silver_amount} end) as total
+    from {model.qualified} as silver
+    inner join latest on silver.{key} = latest.id
+    group by all
+)
+select
+    coalesce(received.day, held.day),
+    coalesce(received.currency, held.currency),
+    received.objects,
+    held.objects,
+    received.total,
+    held.total
+from received
+full join held
+    on received.day is not distinct from held.day and received.currency is not distinct from held.currency
+where received.objects is distinct from held.objects or received.total is distinct from held.total
+"""
+
+
+def collect_ids(spec: EntitySpec) -> str:
+    """A statement that notes the lines' own ids as held and the ids they refer to as not (yet) held."""
+    own = f"[{{'entity': {text(spec.name)}, 'id': data.id, 'is_held': true}}]"
+    others = [
+        f"list_transform({_ids_at(reference.path)}, lambda id: "
+        f"{{'entity': {_target(reference)}, 'id': id, 'is_held': false}})"
+        for reference in spec.references
+    ]
+    listed = own
+    for other in others:
+        listed = f"list_concat({listed}, {other})"
+    return (
+        f"insert into built.ids select distinct found.entity, found.id, found.is_held "
+        f"from (select unnest({listed}) as found from {_READ})"
+    )
 
 
 def _target(reference: Reference) -> str:
-    """The entity an id belongs to: the declared one, or the one its prefix tells."""
+    """The entity `id` belongs to: the declared one, or the one its prefix tells."""
     if reference.target is not None:
         return text(reference.target)
     cases = [
@@ -180,16 +256,13 @@ def _target(reference: Reference) -> str:
 
 
 def _ids_at(path: str) -> str:
-    """An expression for the ids at a reference's path, unnested where it passes through lists."""
-    outer, *inner = path.split("[]")
-    expression = "data" + "".join(f".{name(field)}" for field in outer.split("."))
-    if not inner:
-        return expression
-    for step in inner:
-        fields = "".join(f".{name(field)}" for field in step.split(".") if field)
-        if fields:
-            expression = f"list_transform({expression}, lambda element: element{fields})"
-    return f"unnest({expression})"
+    """A list expression for the ids at a reference's path: `a.b` holds one, `a[].b` one per element of `a`."""
+    outer, through_list, inner = path.partition("[]")
+    found = "data" + "".join(f".{name(field)}" for field in outer.split("."))
+    if not through_list:
+        return f"[{found}]"
+    step = "".join(f".{name(field)}" for field in inner.split(".") if field)
+    return f"list_transform({found}, lambda element: element{step})" if step else found
 
 
 def _key(model: ModelSpec) -> str:

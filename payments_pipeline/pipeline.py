@@ -1,0 +1,223 @@
+"""The story of a run: extract, build, audit, publish, commit."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from time import monotonic
+
+from payments_pipeline import layout
+from payments_pipeline.entities import ENTITIES
+from payments_pipeline.errors import QualityError, UsageError
+from payments_pipeline.extract import Extraction, Fetching, read_coverage
+from payments_pipeline.flow import BronzePart, CheckResult, RunContext
+from payments_pipeline.lake import Lake
+from payments_pipeline.publish import discard_staging, publish, recover
+from payments_pipeline.quality.gate import Evidence, audit, failed
+from payments_pipeline.quality.report import write_report
+from payments_pipeline.state.head import Head, RunLine, claim, commit, read_head
+from payments_pipeline.state.lease import Holder, Lease
+from payments_pipeline.state.manifest import (
+    Manifest,
+    Quality,
+    Request,
+    Transform,
+    check_same_request,
+    find_manifest,
+    read_manifest,
+    write_manifest,
+)
+from payments_pipeline.state.snapshot import candidate, content_digest, snapshot_of
+from payments_pipeline.storage import Storage
+from payments_pipeline.stripe.client import SourceInfo
+from payments_pipeline.transform.build import Build, model_version, outdated
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """An open run: its context, its lease and its manifest as it stands."""
+
+    context: RunContext
+    lease: Lease
+    manifest: Manifest
+
+
+@contextmanager
+def opened(lake: Lake, run_id: str, *, source: SourceInfo | None = None) -> Iterator[Run]:
+    """Hold the lake for one run: take the lease, finish what a killed run left open, claim the head.
+
+    With a `source` the lake is bound to its account, and its clock gives the run's ceiling.
+    """
+    layout.checked_run_id(run_id)
+    holder = Holder(run_id, socket.gethostname(), os.getpid())
+    with Lease(lake.storage, holder, lake.clock) as lease:
+        claim(lake.storage, lease, source.account if source else None)
+        recovered = recover(lake, lease, _versions(lake))
+        if recovered is not None:
+            lake.reporter.event("publish_recovered", recovered_run_id=recovered)
+        now = lake.clock()
+        found = find_manifest(lake.storage, run_id)
+        manifest = found or Manifest(
+            run_id=run_id,
+            epoch=lease.epoch,
+            started_at=now,
+            ceiling=source.now if source else int(now.timestamp()),
+        )
+        context = RunContext(run_id, lease.epoch, manifest.started_at, manifest.ceiling)
+        yield Run(context, lease, manifest)
+
+
+def extract(lake: Lake, run: Run, request: Request, fetching: Fetching) -> Run:
+    """Land what `request` asks for and the lake does not hold. A run that has done so does nothing."""
+    check_same_request(run.manifest, request)
+    if run.manifest.extract.finished_at is not None:
+        lake.reporter.event("extract_skipped", reason="this RUN_ID has already extracted")
+        return run
+    manifest = run.manifest.model_copy(update={"request": request})
+    write_manifest(lake.storage, manifest)
+    head = commit(lake.storage, run.lease, lambda head: _with_pending(head, manifest.run_id))
+    others = [part for part in parts_of(lake.storage, head.pending) if part not in manifest.extract.parts]
+    extraction = Extraction(lake, run.context, manifest, run.lease, fetching)
+    finished = extraction(request, others)
+    commit(lake.storage, run.lease, lambda head: head.noted(_line(lake, finished)))
+    costs = finished.extract
+    lake.reporter.event(
+        "extract_complete",
+        records=finished.rows(),
+        quarantined=sum(part.rows for part in costs.quarantine),
+        api_calls=costs.calls,
+        retries=costs.retries,
+        failures=costs.failures,
+        seconds=costs.seconds,
+    )
+    return Run(run.context, run.lease, finished)
+
+
+def transform(lake: Lake, run: Run, *, rebuild: bool = False) -> Run:
+    """Build silver, gold and marts from committed bronze into staging; nothing published changes.
+
+    With `rebuild` every entity is built from all of bronze, otherwise new bronze is merged into what is
+    published. A run that is published already does nothing.
+    """
+    if run.manifest.outcome == "published":
+        lake.reporter.event("transform_skipped", reason="this RUN_ID is already published")
+        return run
+    started = monotonic()
+    discard_staging(lake.storage, run.manifest.run_id)
+    head, latest = read_head(lake.storage), lake.latest()
+    anew = frozenset(ENTITIES) if rebuild else outdated(lake.models, latest)
+    everything = all_runs(lake.storage) if anew else ()
+    parts = [
+        *(part for part in parts_of(lake.storage, everything) if part.entity in anew),
+        *(part for part in parts_of(lake.storage, head.pending) if part.entity not in anew),
+    ]
+    built = Build(lake, run.context, latest, anew)(parts)
+    result = candidate(snapshot_of(latest), built.staged, built.removed)
+    step = Transform(
+        finished_at=lake.clock(),
+        seconds=round(monotonic() - started, 3),
+        consumed=head.pending,
+        anew=tuple(sorted(anew)),
+        counts=built.counts,
+        staged=tuple(built.staged),
+        removed=tuple(built.removed),
+        digest=content_digest(result),
+    )
+    manifest = run.manifest.model_copy(update={"transform": step, "quality": None, "outcome": "transformed"})
+    write_manifest(lake.storage, manifest)
+    lake.reporter.event(
+        "transform_complete", staged=len(step.staged), removed=len(step.removed), seconds=step.seconds
+    )
+    return Run(run.context, run.lease, manifest)
+
+
+def check_and_publish(lake: Lake, run: Run, *, max_quarantine_share: float) -> Run:
+    """Audit what the run staged; publish it if every check passed, `QualityError` (and nothing changed) otherwise."""
+    if run.manifest.outcome == "published":
+        lake.reporter.event("quality_skipped", reason="this RUN_ID is already published")
+        return run
+    if run.manifest.transform is None:
+        raise UsageError(
+            f"run {run.manifest.run_id} has nothing staged; run 'payments-pipeline run-transforms' with the same "
+            "RUN_ID first. Nothing was changed."
+        )
+    started = monotonic()
+    step = run.manifest.transform
+    lake.show(candidate(snapshot_of(lake.latest()), step.staged, step.removed))
+    results = audit(lake, _evidence(lake, run.manifest, max_quarantine_share))
+    bad = failed(results)
+    quality = Quality(
+        finished_at=lake.clock(), seconds=round(monotonic() - started, 3), checks=results, passed=not bad
+    )
+    manifest = run.manifest.model_copy(
+        update={"quality": quality, "outcome": "refused" if bad else "transformed"}
+    )
+    write_manifest(lake.storage, manifest)
+    write_report(lake.storage, manifest)
+    if bad:
+        commit(lake.storage, run.lease, lambda head: head.noted(_line(lake, manifest)))
+        lake.reporter.event("quality_failed", failed=len(bad), checks=len(results))
+        raise QualityError(_refusal(manifest, bad))
+    lake.reporter.event("quality_passed", checks=len(results), seconds=quality.seconds)
+    published = publish(lake, run.lease, manifest, _versions(lake))
+    lake.reporter.event("publish_complete", partitions=len(step.staged), digest=step.digest)
+    return Run(run.context, run.lease, published)
+
+
+def parts_of(storage: Storage, run_ids: Sequence[str]) -> list[BronzePart]:
+    """The committed bronze parts of these runs, in their order."""
+    return [part for run_id in run_ids for part in read_manifest(storage, run_id).extract.parts]
+
+
+def all_runs(storage: Storage) -> tuple[str, ...]:
+    """Every run that has a manifest."""
+    return tuple(layout.run_id_of(info.key) for info in storage.list(layout.MANIFESTS))
+
+
+def _evidence(lake: Lake, manifest: Manifest, max_quarantine_share: float) -> Evidence:
+    assert manifest.transform is not None
+    step = manifest.transform
+    consumed = [read_manifest(lake.storage, run_id) for run_id in step.consumed]
+    anew = all_runs(lake.storage) if step.anew else ()
+    parts = [
+        *(part for part in parts_of(lake.storage, anew) if part.entity in step.anew),
+        *(part for found in consumed for part in found.extract.parts if part.entity not in step.anew),
+    ]
+    landed = sum(part.rows for found in consumed for part in found.extract.quarantine)
+    requested = manifest.request.entities if manifest.request else ()
+    return Evidence(
+        manifest=manifest,
+        parts=parts,
+        coverage=[read_coverage(lake.storage, name) for name in requested],
+        quarantined=landed + sum(counts.quarantined for counts in step.counts.values()),
+        max_quarantine_share=max_quarantine_share,
+    )
+
+
+def _with_pending(head: Head, run_id: str) -> Head:
+    if run_id in head.pending:
+        return head
+    return head.model_copy(update={"pending": (*head.pending, run_id)})
+
+
+def _line(lake: Lake, manifest: Manifest) -> RunLine:
+    return RunLine(run_id=manifest.run_id, outcome=manifest.outcome, at=lake.clock(), rows=manifest.rows())
+
+
+def _versions(lake: Lake) -> dict[str, str]:
+    return {model.qualified: model_version(model) for model in lake.models.built}
+
+
+def _refusal(manifest: Manifest, bad: Sequence[CheckResult]) -> str:
+    listed = "; ".join(
+        f"{result.name} on {result.model}: {result.bad_rows} bad" + (f" ({result.sample[0]})" if result.sample else "")
+        for result in bad[:5]
+    )
+    more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""
+    return (
+        f"run {manifest.run_id}: {len(bad)} quality check(s) failed: {listed}{more}. Nothing was published, gold is "
+        f"as it was, the new bronze is kept; see {layout.quality_report(manifest.run_id)}."
+    )

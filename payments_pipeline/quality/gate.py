@@ -1,0 +1,116 @@
+"""Audits a staged candidate: nothing is published unless every check that must pass did."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from payments_pipeline.entities import ENTITIES
+from payments_pipeline.flow import BronzePart, CheckResult
+from payments_pipeline.lake import Lake
+from payments_pipeline.quality.checks import Check, checks_of
+from payments_pipeline.state.coverage import Coverage
+from payments_pipeline.state.manifest import Manifest
+from payments_pipeline.transform.models import ModelSpec
+
+_SAMPLE = 5
+_ID = re.compile(r"[a-z]+(_[a-z]+)?_[A-Za-z0-9]{6,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the audit compares the candidate with: the bronze that went in, and what was to be covered."""
+
+    manifest: Manifest
+    parts: Sequence[BronzePart]
+    coverage: Sequence[Coverage]
+    quarantined: int
+    max_quarantine_share: float
+
+
+def audit(lake: Lake, evidence: Evidence) -> tuple[CheckResult, ...]:
+    """Run every check on what SQL is shown; `warn` results never stop a run."""
+    results = [_run(lake, check) for check in checks_of(lake.models)]
+    results += [_schema(lake, model) for model in lake.models.built]
+    results += _reconciliation(lake, evidence)
+    results.append(_conservation(evidence))
+    results.append(_quarantine_share(evidence))
+    results += _freshness(evidence)
+    return tuple(results)
+
+
+def failed(results: Sequence[CheckResult]) -> list[CheckResult]:
+    """The results that forbid publishing."""
+    return [result for result in results if not result.passed and result.severity == "fail"]
+
+
+def masked(value: object) -> str:
+    """A value fit for logs and reports: ids keep their prefix and last four characters, other text its length."""
+    if value is None or isinstance(value, int | float):
+        return str(value)
+    shown = str(value)
+    if _ID.fullmatch(shown):
+        return f"{shown[: shown.index('_') + 1]}…{shown[-4:]}"
+    return shown if re.fullmatch(r"[\d :.\-]+|[a-z_]{1,24}", shown) else f"<{len(shown)} characters>"
+
+
+def _run(lake: Lake, check: Check) -> CheckResult:
+    bad = lake.engine.query(check.sql).rows
+    sample = tuple(", ".join(masked(value) for value in row) for row in bad[:_SAMPLE])
+    return CheckResult(check.name, check.model, check.severity, len(bad), sample)
+
+
+def _schema(lake: Lake, model: ModelSpec) -> CheckResult:
+    """The files must hold exactly the columns that the header describes, typed as the model's SQL types them."""
+    expected = lake.engine.query(f"describe select * from ({model.sql}) limit 0").pairs()
+    found = lake.engine.query(f"describe {model.qualified}").pairs()
+    wrong = sorted(
+        column
+        for column in {*expected, *found, *model.columns}
+        if expected.get(column) != found.get(column) or column not in model.columns
+    )
+    return CheckResult("schema", model.qualified, "fail", len(wrong), tuple(wrong[:_SAMPLE]))
+
+
+def _reconciliation(lake: Lake, evidence: Evidence) -> Iterator[CheckResult]:
+    """Every object of the bronze that went in is in silver, in its partition, to the minor unit per currency."""
+    for spec in ENTITIES.values():
+        files = [lake.storage.localize(part.key) for part in evidence.parts if part.entity == spec.name]
+        if not files:
+            continue
+        bad = lake.engine.unreconciled(spec, lake.models.get(f"silver.{spec.name}"), files)
+        sample = tuple(", ".join(masked(value) for value in row) for row in bad[:_SAMPLE])
+        yield CheckResult("bronze_to_silver", f"silver.{spec.name}", "fail", len(bad), sample)
+
+
+def _conservation(evidence: Evidence) -> CheckResult:
+    """Every line that was landed is current, superseded or in quarantine, and silver grew by what was new."""
+    transform = evidence.manifest.transform
+    bad = tuple(
+        name
+        for name, counts in (transform.counts.items() if transform else ())
+        if counts.received != counts.current + counts.superseded + counts.quarantined
+        or counts.after != counts.before + counts.inserted
+        or counts.inserted > counts.current
+    )
+    return CheckResult("conservation", "silver", "fail", len(bad), bad)
+
+
+def _quarantine_share(evidence: Evidence) -> CheckResult:
+    """Not more than the set share of what was received may be in quarantine."""
+    received = sum(part.rows for part in evidence.parts) + evidence.quarantined
+    share = evidence.quarantined / received if received else 0.0
+    too_many = evidence.quarantined if share > evidence.max_quarantine_share else 0
+    sample = (f"{evidence.quarantined} of {received} records, at most {evidence.max_quarantine_share:.2%} allowed",)
+    return CheckResult("quarantine_share", "bronze", "fail", too_many, sample if too_many else ())
+
+
+def _freshness(evidence: Evidence) -> Iterator[CheckResult]:
+    """Every entity that this run fetched is covered up to the run's ceiling."""
+    for coverage in evidence.coverage:
+        request = evidence.manifest.request
+        asked = evidence.manifest.ceiling if request is None or request.end is None else request.end
+        due = min(asked, evidence.manifest.ceiling)
+        stale = int(coverage.watermark is None or coverage.watermark < due)
+        yield CheckResult("freshness", f"bronze.{coverage.entity}", "fail", stale)

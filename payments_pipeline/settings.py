@@ -1,0 +1,78 @@
+"""Settings: what the environment says, checked once; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+import pydantic
+
+from payments_pipeline.errors import UsageError
+
+STRIPE_URL = "https://api.stripe.com"
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+
+
+class Settings(pydantic.BaseModel):
+    """Everything that can be set, each by the environment variable of the same name in capitals.
+
+    With neither `mock_api_base_url` nor `stripe_api_key` the simulated account runs inside the process.
+    """
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    pipeline_env: Literal["LOCAL"] = "LOCAL"
+    local_data_dir: str = pydantic.Field("./_local_data", min_length=1)
+    mock_api_base_url: str | None = None
+    stripe_api_key: pydantic.SecretStr | None = None
+    max_page_size: int = pydantic.Field(100, ge=1, le=100)
+    max_requests_per_second: float | None = pydantic.Field(None, gt=0, le=1000)
+    max_connections: int = pydantic.Field(8, ge=1, le=64)
+    safety_window_seconds: int = pydantic.Field(3600, ge=0)
+    max_quarantine_share: float = pydantic.Field(0.01, ge=0, le=1)
+    duckdb_memory_limit: str = pydantic.Field("2GB", pattern=r"^\d+(\.\d+)? ?[KMGT]i?B$")
+    duckdb_threads: int | None = pydantic.Field(None, ge=1)
+    run_id: str | None = None
+
+    @pydantic.field_validator("mock_api_base_url")
+    @classmethod
+    def _safe_url(cls, value: str | None) -> str | None:
+        """https, or plain http to this machine only: a key must not travel in the clear."""
+        if value is None:
+            return None
+        url = urlsplit(value)
+        if url.scheme not in {"http", "https"} or not url.hostname or url.username or url.query or url.fragment:
+            raise ValueError("not a plain http(s) URL")
+        if url.scheme == "http" and url.hostname not in _LOOPBACK:
+            raise ValueError("plain http is for this machine only (127.0.0.1, localhost); use https")
+        return value.rstrip("/")
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str]) -> Self:
+        """The settings in `environ`; an empty variable counts as not set. `UsageError` names what is wrong."""
+        values = {
+            name: environ[name.upper()] for name in cls.model_fields if environ.get(name.upper(), "").strip()
+        }
+        try:
+            return cls.model_validate(values)
+        except pydantic.ValidationError as error:
+            problem = error.errors(include_url=False, include_input=False)[0]
+            name = str(problem["loc"][0]).upper()
+            raise UsageError(
+                f"environment variable {name} is not usable: {problem['msg']}. Nothing was read or written."
+            ) from error
+
+    @property
+    def uses_embedded_mock(self) -> bool:
+        """Whether the simulated account is to be started inside this process."""
+        return self.mock_api_base_url is None and self.stripe_api_key is None
+
+    @property
+    def rate(self) -> float:
+        """Calls a second: what is set, else half of Stripe's live limit for a live key, most of the sandbox's, free for the mock."""
+        if self.max_requests_per_second is not None:
+            return self.max_requests_per_second
+        if self.stripe_api_key is None:
+            return 1000.0
+        return 50.0 if "_live_" in self.stripe_api_key.get_secret_value() else 20.0
