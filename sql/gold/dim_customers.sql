@@ -3,7 +3,7 @@ description = "One row per customer, deleted ones included, without personal dat
 grain = ["customer_id"]
 not_null = ["customer_id", "is_deleted"]
 caveats = [
-    "A deleted customer's stub holds only its id: country, currency and the like are NULL once it was observed.",
+    "A customer first seen after its deletion is only a stub: country, currency and the like are NULL.",
     "deleted_at is NULL for a deletion observed when its event was past Stripe's 30 days of retention.",
 ]
 

@@ -2,7 +2,7 @@
 description = "One row per product, archived and deleted ones included."
 grain = ["product_id"]
 not_null = ["product_id", "is_deleted"]
-caveats = ["A deleted product's stub holds only its id, so its other columns are NULL."]
+caveats = ["A product first seen after its deletion is only a stub: everything but its id is NULL."]
 
 [references]
 default_price_id = "silver.prices.price_id"

@@ -4,7 +4,7 @@ grain = ["customer_id"]
 partition_by = "created_at"
 not_null = ["customer_id", "is_deleted", "_observed_at"]
 caveats = [
-    "A deleted object's stub holds little but its id, so its other columns may be NULL.",
+    "An object first seen after its deletion is only a stub: everything but its id is NULL.",
 ]
 
 [accepted]

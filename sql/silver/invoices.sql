@@ -4,7 +4,7 @@ grain = ["invoice_id"]
 partition_by = "created_at"
 not_null = ["invoice_id", "is_deleted", "_observed_at"]
 caveats = [
-    "A deleted object's stub holds little but its id, so its other columns may be NULL.",
+    "An object first seen after its deletion is only a stub: everything but its id is NULL.",
 ]
 
 [accepted]
@@ -35,7 +35,7 @@ description = "Memo shown to the customer (description)"
 metadata = "Keys and values set by the merchant, as JSON (metadata)"
 attempt_count = "Payment attempts that count for dunning (attempt_count)"
 line_count = "Lines of the invoice (lines.data)"
-subtotal_minor = "Sum of the lines before discounts and exclusive taxes, minor units (subtotal)"
+subtotal_minor = "Sum of the lines before invoice-level discounts and exclusive taxes, minor units (subtotal)"
 discount_minor = "Sum of the discounts, minor units (total_discount_amounts[].amount)"
 tax_minor = "Sum of the taxes, inclusive and exclusive, minor units (total_taxes[].amount)"
 total_excluding_tax_minor = "Total without taxes, minor units (total_excluding_tax)"

@@ -4,7 +4,7 @@ grain = ["payment_method_id"]
 partition_by = "created_at"
 not_null = ["payment_method_id", "is_deleted", "_observed_at"]
 caveats = [
-    "A deleted object's stub holds little but its id, so its other columns may be NULL.",
+    "An object first seen after its deletion is only a stub: everything but its id is NULL.",
 ]
 
 [references]
