@@ -59,16 +59,13 @@ def wanted(request: Request, spec: EntitySpec, ceiling: int) -> Window:
 
 
 def plan(storage: Storage, request: Request, ceiling: int, *, safety_seconds: int) -> list[Job]:
-    """The list windows that a run must fetch; an entity that has no `created` filter is always listed whole."""
+    """The list windows that a run must fetch; a list that must be read from its newest object down is not sliced."""
     jobs = []
     for name in request.entities:
         spec = entity(name)
-        if not spec.created_filter:
-            jobs.append(Job(spec, Window(0, ceiling)))
-            continue
         coverage = read_coverage(storage, name)
         windows = plan_windows(wanted(request, spec, ceiling), coverage, safety_seconds=safety_seconds)
-        jobs += [Job(spec, window) for window in sliced(windows, most=_SLICES)]
+        jobs += [Job(spec, window) for window in (sliced(windows, most=_SLICES) if spec.created_filter else windows)]
     return jobs
 
 
@@ -130,7 +127,7 @@ class Extraction:
     def _pages(self, job: Job) -> Iterator[Page]:
         client = self._fetching.client
         if job.window is not None:
-            pages = client.pages(job.spec, job.window if job.spec.created_filter else None)
+            pages = client.pages(job.spec, job.window)
         else:
             pages = (client.retrieve(job.spec, object_id) for object_id in job.ids)
         for page in pages:

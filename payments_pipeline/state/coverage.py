@@ -14,7 +14,7 @@ DAY = 86_400
 class Coverage(Document):
     """Per entity: sorted, disjoint, half-open `[start, end)` intervals of `created` (Unix seconds) held in bronze.
 
-    For an entity that cannot be filtered by `created`, an interval means: listed whole at its `end`.
+    `watermark` is the end of the newest interval.
     """
 
     entity: str

@@ -117,13 +117,14 @@ class StripeClient:
         found = identity(answer.records.texts[0])
         return SourceInfo(found[0] if found else None, _source_time(answer))
 
-    def pages(self, spec: EntitySpec, window: Window | None) -> Iterator[Page]:
-        """Every object of `spec` created in `window` (all of them when None), in pages, newest first.
+    def pages(self, spec: EntitySpec, window: Window) -> Iterator[Page]:
+        """Every object of `spec` created in `window`, in pages, newest first.
 
         An object created or changed meanwhile may appear twice or in its newer state, none is skipped: a
-        cursor object that vanished makes the listing resume at its second, not after it.
+        cursor object that vanished makes the listing resume at its second, not after it. A list that the API
+        cannot filter by `created` is read from the newest object down to the window's start.
         """
-        bounds = _bounds(window)
+        bounds = _bounds(spec, window)
         cursor: str | None = None
         oldest: int | None = None
         restarts = 0
@@ -136,14 +137,16 @@ class StripeClient:
             except SourceRefused as refusal:
                 if cursor is None or not _is_lost_cursor(refusal) or restarts == _MAX_RESTARTS:
                     raise
-                cursor, bounds = None, _bounds(window, through=oldest)
+                cursor, bounds = None, _bounds(spec, window, through=oldest)
                 restarts += 1
                 continue
-            yield self._page(spec, "list", answer)
+            yield self._page(spec, "list", answer, window)
             if not answer.records.has_more:
                 return
             last = _last_identity(spec.name, answer.records.texts, cursor)
             cursor, oldest = last[0], last[1] if last[1] is not None else oldest
+            if oldest is not None and oldest < window.start:
+                return
 
     def retrieve(self, spec: EntitySpec, object_id: str) -> Page:
         """The object by id as a page of one; source `absent` and its id alone if the API knows no such id."""
@@ -155,7 +158,7 @@ class StripeClient:
                 raise
             stub = msgspec.json.encode({"id": object_id, "object": spec.object, "deleted": True})
             return Page(spec.name, "absent", self._clock(), "", API_VERSION, (stub,))
-        return self._page(spec, "retrieve", answer)
+        return self._page(spec, "retrieve", answer, None)
 
     def _completed(self, spec: EntitySpec, texts: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """The records with their nested list paged to the end, where the answer showed only its beginning."""
@@ -185,14 +188,17 @@ class StripeClient:
         record[child.column]["has_more"] = False
         return msgspec.json.encode(record)
 
-    def _page(self, spec: EntitySpec, source: Source, answer: _Answer) -> Page:
+    def _page(self, spec: EntitySpec, source: Source, answer: _Answer, window: Window | None) -> Page:
+        texts = answer.records.texts
+        if window is not None and not spec.created_filter:
+            texts = tuple(text for text in texts if _is_within(text, window))
         return Page(
             entity=spec.name,
             source=source,
             observed_at=answer.observed_at,
             request_id=answer.headers.get("request-id", ""),
             api_version=answer.headers.get("stripe-version", API_VERSION),
-            records=self._completed(spec, answer.records.texts),
+            records=self._completed(spec, texts),
         )
 
     def _call(self, path: str, params: Mapping[str, str], parse: Callable[[bytes], Records]) -> _Answer:
@@ -289,14 +295,18 @@ def _problem(body: bytes) -> _Problem:
         return _Problem()
 
 
-def _bounds(window: Window | None, *, through: int | None = None) -> dict[str, str]:
+def _bounds(spec: EntitySpec, window: Window, *, through: int | None = None) -> dict[str, str]:
     """The `created` filter of a window, cut down to what is not newer than `through`."""
-    if window is None:
+    if not spec.created_filter:
         return {}
-    bounds = {"created[gte]": str(window.start), "created[lt]": str(window.end)}
-    if through is not None:
-        bounds["created[lt]"] = str(min(window.end, through + 1))
-    return bounds
+    end = window.end if through is None else min(window.end, through + 1)
+    return {"created[gte]": str(window.start), "created[lt]": str(end)}
+
+
+def _is_within(text: bytes, window: Window) -> bool:
+    """Whether a record belongs to the window; one that does not say when it was created is never left out."""
+    found = identity(text)
+    return found is None or found[1] is None or window.start <= found[1] < window.end
 
 
 def _is_lost_cursor(refusal: SourceRefused) -> bool:
