@@ -26,8 +26,8 @@ from mock_api.faults import (
 from mock_api.spoiling import spoiled
 from mock_api.traffic import Seen, TokenBucket
 
-HANG_UP = "mock_api.hang_up"
-"""Key of the ASGI scope under which the server offers to close the connection at once."""
+TRANSPORT = "mock_api.transport"
+"""Key of the ASGI scope under which the server puts the `asyncio.Transport` of the connection."""
 
 _MESSAGES = {
     400: ("invalid_request_error", "Invalid request."),
@@ -108,6 +108,8 @@ class FaultLayer:
         for piece in _pieces(body, action):
             if isinstance(action, Slow):
                 await asyncio.sleep(action.seconds)
+            if scope[TRANSPORT].is_closing():  # the client gave up: nobody waits for the rest
+                return
             await send({"type": "http.response.body", "body": piece, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
 
@@ -143,9 +145,9 @@ def _pieces(body: bytes, action: AnyAction) -> Iterator[bytes]:
 
 
 async def _hang_up(scope: Scope, send: _Outcome) -> None:
-    """Closes the connection without another byte; `mock_api.server` offers the means."""
+    """Closes the connection without another byte."""
     send.status = 0
-    scope[HANG_UP]()
+    scope[TRANSPORT].abort()
     # The loop tells the server of the lost connection in its next turn; only then does the server not answer for us.
     await asyncio.sleep(0)
 

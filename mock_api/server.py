@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mock_api.api import create_app
-from mock_api.fault_layer import HANG_UP
+from mock_api.fault_layer import TRANSPORT
 from mock_api.world import World
 
 _START_SECONDS = 30.0
@@ -25,16 +25,16 @@ _STOP_SECONDS = 5
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1 that lets the application close the connection under a half-sent answer, as a failing network does."""
+    """HTTP/1.1 that shows the application its connection, to close it under a half-sent answer as a failing network does."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn itself narrows it
         super().connection_made(transport)
         app: ASGIApp = self.app
 
-        async def with_hang_up(scope: Scope, receive: Receive, send: Send) -> None:
-            await app({**scope, HANG_UP: transport.abort}, receive, send)
+        async def with_transport(scope: Scope, receive: Receive, send: Send) -> None:
+            await app({**scope, TRANSPORT: transport}, receive, send)
 
-        self.app = with_hang_up
+        self.app = with_transport
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,8 @@ def running(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator
 
 def serve(app: ASGIApp, host: str, port: int) -> None:
     """Serves the app in the foreground until interrupted; raises OSError if the port is taken."""
-    with _bound(host, port) as listener:
+    # uvicorn raises the interrupt again once it has shut down in good order.
+    with _bound(host, port) as listener, suppress(KeyboardInterrupt):
         uvicorn.Server(_config(app)).run(sockets=[listener])
 
 
