@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -37,6 +37,14 @@ from payments_pipeline.transform.build import Build, model_version, outdated
 
 
 @dataclass(frozen=True, slots=True)
+class Account:
+    """The account a run reads, and what the simulated business behind it was made from, if it is one."""
+
+    source: SourceInfo
+    world: Mapping[str, int | str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
     """An open run: its context, its lease and its manifest as it stands."""
 
@@ -46,15 +54,18 @@ class Run:
 
 
 @contextmanager
-def opened(lake: Lake, run_id: str, *, source: SourceInfo | None = None) -> Iterator[Run]:
+def opened(lake: Lake, run_id: str, *, account: Account | None = None) -> Iterator[Run]:
     """Hold the lake for one run: take the lease, finish what a killed run left open, claim the head.
 
-    With a `source` the lake is bound to its account, and its clock gives the run's ceiling.
+    The lake is bound to the `account`, whose own clock gives the run's ceiling; steps that read no API need none.
     """
     layout.checked_run_id(run_id)
     holder = Holder(run_id, socket.gethostname(), os.getpid())
     with Lease(lake.storage, holder, lake.clock) as lease:
-        claim(lake.storage, lease, source.account if source else None)
+        if account is not None:
+            claim(lake.storage, lease, account.source.account, account.world)
+        else:
+            commit(lake.storage, lease, lambda head: head)
         recovered = recover(lake, lease, _versions(lake))
         if recovered is not None:
             lake.reporter.event("publish_recovered", recovered_run_id=recovered)
@@ -64,7 +75,7 @@ def opened(lake: Lake, run_id: str, *, source: SourceInfo | None = None) -> Iter
             run_id=run_id,
             epoch=lease.epoch,
             started_at=now,
-            ceiling=source.now if source else int(now.timestamp()),
+            ceiling=account.source.now if account else int(now.timestamp()),
         )
         context = RunContext(run_id, lease.epoch, manifest.started_at, manifest.ceiling)
         yield Run(context, lease, manifest)
@@ -128,6 +139,7 @@ def transform(lake: Lake, run: Run, *, rebuild: bool = False) -> Run:
     )
     manifest = run.manifest.model_copy(update={"transform": step, "quality": None, "outcome": "transformed"})
     write_manifest(lake.storage, manifest)
+    commit(lake.storage, run.lease, lambda head: head.noted(_line(lake, manifest)))
     lake.reporter.event(
         "transform_complete", staged=len(step.staged), removed=len(step.removed), seconds=step.seconds
     )
@@ -165,6 +177,14 @@ def check_and_publish(lake: Lake, run: Run, *, max_quarantine_share: float) -> R
     published = publish(lake, run.lease, manifest, _versions(lake))
     lake.reporter.event("publish_complete", partitions=len(step.staged), digest=step.digest)
     return Run(run.context, run.lease, published)
+
+
+def last_staged(storage: Storage) -> str:
+    """The last run that staged something and was not published; `UsageError` if there is none."""
+    for line in reversed(read_head(storage).runs):
+        if line.outcome in {"transformed", "refused"}:
+            return line.run_id
+    raise UsageError("no run has anything staged; 'payments-pipeline run-transforms' comes first. Nothing was changed.")
 
 
 def parts_of(storage: Storage, run_ids: Sequence[str]) -> list[BronzePart]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import datetime
 
 import pydantic
@@ -79,8 +79,10 @@ def commit(storage: Storage, lease: Lease, change: Callable[[Head], Head]) -> He
     return changed
 
 
-def claim(storage: Storage, lease: Lease, account: str | None) -> Head:
-    """Write the lease's epoch into the head, so that earlier holders can no longer commit.
+def claim(
+    storage: Storage, lease: Lease, account: str | None, world: Mapping[str, int | str] | None
+) -> Head:
+    """Bind the lake to its account, and its head to the lease's epoch: earlier holders can no longer commit.
 
     `UsageError` if the lake holds another account's data.
     """
@@ -91,6 +93,8 @@ def claim(storage: Storage, lease: Lease, account: str | None) -> Head:
                 f"lake {storage.url} holds data of account {head.account}, but the key belongs to {account}. "
                 "Nothing was read or written; use another lake (LOCAL_DATA_DIR), or the other account's key."
             )
-        return head.model_copy(update={"account": head.account or account})
+        return head.model_copy(
+            update={"account": head.account or account, "world": head.world or (dict(world) if world else None)}
+        )
 
     return commit(storage, lease, identified)

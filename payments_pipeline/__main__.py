@@ -1,0 +1,6 @@
+"""`python -m payments_pipeline`: the same as the installed command."""
+
+from payments_pipeline.cli import main
+
+if __name__ == "__main__":
+    main()

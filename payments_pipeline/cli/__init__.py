@@ -1,0 +1,122 @@
+"""The command line: arguments and environment in, one library call, an exit code out.
+
+Only here: click, the process environment, printing, exiting and the real clock. Commands are imported when
+they are used, so that `--help` stays quick.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+
+import click
+
+from payments_pipeline.errors import PipelineError, exit_code_for
+
+COMMANDS: Mapping[str, str] = {
+    "run-pipeline": "runs",
+    "run-all": "runs",
+    "run-batch": "runs",
+    "run-transforms": "runs",
+    "run-quality": "runs",
+    "rebuild": "runs",
+    "status": "lake",
+    "query": "lake",
+    "verify": "lake",
+    "gc": "lake",
+    "models": "models",
+    "mock-api": "mock",
+}
+"""Every command and the module of this package that holds it."""
+
+_EXIT_CODES = """
+\b
+Exit codes: 0 ok · 1 a quality gate failed, nothing was published · 2 usage or configuration
+· 3 source API · 4 storage · 5 another run holds the lake · 130/143 interrupted, safe to rerun.
+"""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: stop like Ctrl-C does, with its own exit code."""
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"payments_pipeline.cli.{COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name.replace("-", "_"))
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
+
+
+SUMMARIES: Mapping[str, str] = {
+    "run-pipeline": "Extract, build, audit and publish: everything in one.",
+    "run-all": "Extract every entity into bronze.",
+    "run-batch": "Extract one entity into bronze.",
+    "run-transforms": "Build silver and gold from bronze, into staging.",
+    "run-quality": "Audit what is staged and publish it if every check passes.",
+    "rebuild": "Build silver and gold anew from all of bronze.",
+    "status": "Show coverage, freshness and the last runs.",
+    "query": "Ask the lake a question in SQL.",
+    "verify": "Compare every file with its recorded checksum.",
+    "gc": "Remove what no manifest names.",
+    "models": "List, describe and trace the models.",
+    "mock-api": "Serve a simulated Stripe account.",
+}
+"""One line for each command; equal to the first line of its own help."""
+
+
+@click.group(cls=_Lazy, epilog=_EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="payments-pipeline")
+def commands() -> None:
+    """Your Stripe data as an audited lakehouse on DuckDB.
+
+    \b
+    Example:
+      payments-pipeline run-pipeline --days 1
+      payments-pipeline query "select * from gold.fct_payments limit 5"
+    """
+
+
+def main() -> None:
+    """The entry point of the installed command."""
+    sys.exit(run(sys.argv[1:], os.environ))
+
+
+def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Run one command line; the process's exit code. Errors are one line on standard error."""
+    signal.signal(signal.SIGTERM, _terminate)
+    try:
+        commands.main(list(arguments), prog_name="payments-pipeline", standalone_mode=False, obj=environ)
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except click.exceptions.Exit as request:
+        return request.exit_code
+    except Terminated:
+        click.echo("stopped by SIGTERM: nothing was half published, it is safe to run again.", err=True)
+        return 143
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted: nothing was half published, it is safe to run again.", err=True)
+        return 130
+    except PipelineError as error:
+        click.echo(f"error: {error}", err=True)
+        return exit_code_for(error)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    return 0
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise Terminated

@@ -1,0 +1,72 @@
+"""What every command starts from: settings, the real clock, and a voice for the terminal or the log."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import click
+
+from payments_pipeline.flow import Reporter
+from payments_pipeline.settings import Settings
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def now() -> datetime:
+    """The real clock."""
+    return datetime.now(UTC)
+
+
+def settings_of(context: click.Context, lake: str | None) -> Settings:
+    """The environment's settings, with the lake named on the command line if there is one."""
+    environ: Mapping[str, str] = context.obj
+    overriding = {"LOCAL_DATA_DIR": lake} if lake else {}
+    return Settings.from_env({**environ, **overriding})
+
+
+def run_id_of(settings: Settings) -> str:
+    """`RUN_ID`, or a new one that sorts by time."""
+    return settings.run_id or f"run-{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
+
+
+def lake_option(command: _F) -> _F:
+    """`--lake`, for every command that works on one."""
+    return click.option(
+        "--lake", metavar="FOLDER", help="The lake's folder [default: LOCAL_DATA_DIR or ./_local_data]."
+    )(command)
+
+
+@contextmanager
+def reporting(settings: Settings, run_id: str) -> Iterator[Reporter]:
+    """Progress bars on a terminal, JSON log lines on standard error otherwise; a failure is logged with its trace."""
+    if sys.stderr.isatty():
+        from payments_pipeline.cli.terminal import TerminalReporter
+
+        with TerminalReporter() as terminal:
+            yield terminal
+        return
+    from payments_pipeline.errors import PipelineError
+    from payments_pipeline.log import LogReporter, Redactor, make_logger
+
+    key = settings.stripe_api_key.get_secret_value() if settings.stripe_api_key else ""
+    logger = make_logger(Redactor([key]))
+    try:
+        yield LogReporter(logger, run_id)
+    except PipelineError as error:
+        logger.error("run_failed", run_id=run_id, exit_code=error.exit_code, exc_info=error)
+        raise
+
+
+class Silent:
+    """A reporter for commands that have nothing to report."""
+
+    def event(self, name: str, **fields: object) -> None:
+        """Say nothing."""
+
+    def progress(self, entity: str, records: int) -> None:
+        """Say nothing."""

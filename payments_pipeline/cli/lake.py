@@ -1,0 +1,127 @@
+"""Commands that look at a lake, or tidy it."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from collections.abc import Callable, Mapping
+from typing import TextIO
+
+import click
+from rich.console import Console
+
+from payments_pipeline.cli.context import Silent, lake_option, now, settings_of
+from payments_pipeline.cli.terminal import table_of
+from payments_pipeline.inspect import Status, read_status, run_query
+from payments_pipeline.maintenance import collect_garbage, verify_lake
+from payments_pipeline.session import open_existing
+from payments_pipeline.transform.engine import Result
+
+
+@click.command(epilog="Example: payments-pipeline status")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@lake_option
+@click.pass_context
+def status(context: click.Context, lake: str | None, as_json: bool) -> None:
+    """Show coverage, freshness and the last runs."""
+    with open_existing(settings_of(context, lake), now, Silent()) as opened:
+        found = read_status(opened.storage, now())
+    if as_json:
+        click.echo(json.dumps(found.as_json(), indent=2))
+    else:
+        _print_status(found)
+
+
+@click.command(epilog='Example: payments-pipeline query "select status, count(*) from gold.fct_payments group by all"')
+@click.argument("sql")
+@click.option(
+    "--format", "shape", type=click.Choice(["table", "csv", "json", "markdown"]), default="table", show_default=True
+)
+@lake_option
+@click.pass_context
+def query(context: click.Context, sql: str, shape: str, lake: str | None) -> None:
+    """Ask the lake a question in SQL.
+
+    There is a view for every model: silver.<entity>, gold.<model>, marts.<mart>. Only what is published and
+    whose checksum is right is read; the query can reach nothing outside the lake.
+    """
+    with open_existing(settings_of(context, lake), now, Silent()) as opened:
+        _WRITERS[shape](run_query(opened, sql), sys.stdout)
+
+
+@click.command(epilog="Example: payments-pipeline verify")
+@lake_option
+@click.pass_context
+def verify(context: click.Context, lake: str | None) -> None:
+    """Compare every file with its recorded checksum.
+
+    Reads all of bronze, silver, gold and the state. Exit code 4 names what is damaged or missing.
+    """
+    with open_existing(settings_of(context, lake), now, Silent()) as opened:
+        count = verify_lake(opened)
+    click.echo(f"{count} objects are as recorded.")
+
+
+@click.command(epilog="Example: payments-pipeline gc --dry-run")
+@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option(
+    "--min-age-hours", type=click.FloatRange(0), default=24.0, show_default=True, help="Leave younger objects alone."
+)
+@lake_option
+@click.pass_context
+def gc(context: click.Context, dry_run: bool, min_age_hours: float, lake: str | None) -> None:
+    """Remove what no manifest names.
+
+    Left-overs of killed runs and of replaced models; never bronze that a manifest names, never what is published.
+    """
+    with open_existing(settings_of(context, lake), now, Silent()) as opened:
+        removed = collect_garbage(opened, min_age_seconds=min_age_hours * 3600, dry_run=dry_run)
+    for key in removed:
+        click.echo(key)
+    click.echo(f"{len(removed)} objects {'would be' if dry_run else 'were'} removed.", err=True)
+
+
+def _print_status(found: Status) -> None:
+    console = Console()
+    console.print(f"lake {found.url}, account {found.account or 'unknown'}", highlight=False)
+    if found.publishing:
+        console.print(f"run {found.publishing} was interrupted while publishing; the next run finishes it")
+    coverage = [
+        (line.entity, line.since, line.watermark, line.behind, ", ".join(line.gaps)) for line in found.coverage
+    ]
+    console.print(table_of(("entity", "covered from", "to (watermark)", "behind", "gaps"), coverage))
+    runs = [(line.run_id, line.outcome, f"{line.at:%Y-%m-%d %H:%M:%S}", line.rows) for line in found.runs]
+    console.print(table_of(("run", "outcome", "at (UTC)", "records"), runs))
+
+
+def _write_table(result: Result, stream: TextIO) -> None:
+    Console(file=stream).print(table_of(result.columns, result.rows))
+
+
+def _write_csv(result: Result, stream: TextIO) -> None:
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(result.columns)
+    writer.writerows(result.rows)
+
+
+def _write_json(result: Result, stream: TextIO) -> None:
+    rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
+    stream.write(json.dumps(rows, indent=2, default=str) + "\n")
+
+
+def _write_markdown(result: Result, stream: TextIO) -> None:
+    def line(cells: tuple[object, ...]) -> str:
+        texts = ("" if cell is None else str(cell).replace("|", "\\|").replace("\n", " ") for cell in cells)
+        return f"| {' | '.join(texts)} |\n"
+
+    stream.write(line(result.columns) + line(("---",) * len(result.columns)))
+    stream.writelines(line(row) for row in result.rows)
+
+
+_WRITERS: Mapping[str, Callable[[Result, TextIO], None]] = {
+    "table": _write_table,
+    "csv": _write_csv,
+    "json": _write_json,
+    "markdown": _write_markdown,
+}

@@ -1,0 +1,182 @@
+"""Commands that carry out a run, whole or step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+
+from payments_pipeline import pipeline
+from payments_pipeline.cli.context import lake_option, now, reporting, run_id_of, settings_of
+from payments_pipeline.cli.terminal import summary
+from payments_pipeline.entities import ENTITIES, entity
+from payments_pipeline.errors import UsageError
+from payments_pipeline.extract import Fetching
+from payments_pipeline.lake import Lake
+from payments_pipeline.pipeline import Run
+from payments_pipeline.session import open_existing, open_lake, open_source, require_mock
+from payments_pipeline.settings import Settings
+from payments_pipeline.state.manifest import Manifest, Request
+from payments_pipeline.storage import open_storage
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"])
+
+
+def _window_options(command: _F) -> _F:
+    """`--days`, or `--from` and `--to`."""
+    for option in (
+        click.option("--to", "end", type=_MOMENT, metavar="DATE", help="UTC date or time, exclusive [default: now]."),
+        click.option("--from", "start", type=_MOMENT, metavar="DATE", help="UTC date or time, inclusive."),
+        click.option(
+            "--days", type=click.IntRange(1, 36_500), envvar="DAYS", help="Cover the last N days [default: 1]."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command(epilog="Example: payments-pipeline run-pipeline --days 1")
+@_window_options
+@lake_option
+@click.pass_context
+def run_pipeline(context: click.Context, /, **options: Any) -> None:
+    """Extract, build, audit and publish: everything in one.
+
+    Afterwards the last N days (or --from … --to) are covered. What is covered already is not fetched again, but
+    for the safety window; a rerun changes nothing that has not changed at the source.
+    """
+    settings = settings_of(context, options.pop("lake"))
+    _execute(settings, _request(tuple(ENTITIES), **options), publish=True)
+
+
+@click.command(epilog="Example: RUN_ID=demo-run-001 payments-pipeline run-all --days 1")
+@_window_options
+@lake_option
+@click.pass_context
+def run_all(context: click.Context, /, **options: Any) -> None:
+    """Extract every entity into bronze.
+
+    Continue with run-transforms and run-quality under the same RUN_ID.
+    """
+    settings = settings_of(context, options.pop("lake"))
+    _execute(settings, _request(tuple(ENTITIES), **options), publish=False)
+
+
+@click.command(epilog="Example: payments-pipeline run-batch --entity charges --days 1")
+@click.option("--entity", "name", required=True, envvar="ENTITY", help="Its name, e.g. charges.")
+@_window_options
+@lake_option
+@click.pass_context
+def run_batch(context: click.Context, /, name: str, **options: Any) -> None:
+    """Extract one entity into bronze.
+
+    What its objects refer to and the lake does not hold is retrieved too.
+    """
+    settings = settings_of(context, options.pop("lake"))
+    _execute(settings, _request((entity(name).name,), **options), publish=False)
+
+
+@click.command(epilog="Example: RUN_ID=demo-run-001 payments-pipeline run-transforms")
+@lake_option
+@click.pass_context
+def run_transforms(context: click.Context, lake: str | None) -> None:
+    """Build silver and gold from bronze, into staging.
+
+    What readers see does not change until run-quality, under the same RUN_ID, has audited it.
+    """
+    _on_existing(settings_of(context, lake), lambda opened, run, _: pipeline.transform(opened, run))
+
+
+@click.command(epilog="Example: RUN_ID=demo-run-001 payments-pipeline run-quality")
+@lake_option
+@click.pass_context
+def run_quality(context: click.Context, lake: str | None) -> None:
+    """Audit what is staged and publish it if every check passes.
+
+    Without RUN_ID, the last run that staged something is audited. Exit code 1: a check failed, nothing changed.
+    """
+    settings = settings_of(context, lake)
+    _on_existing(
+        settings,
+        lambda opened, run, share: pipeline.check_and_publish(opened, run, max_quarantine_share=share),
+        run_id=settings.run_id or pipeline.last_staged(open_storage(settings.local_data_dir)),
+    )
+
+
+@click.command(epilog="Example: payments-pipeline rebuild")
+@lake_option
+@click.pass_context
+def rebuild(context: click.Context, lake: str | None) -> None:
+    """Build silver and gold anew from all of bronze.
+
+    The result is audited and published like any other; its content is the one that runs have built bit by bit.
+    """
+
+    def built_anew(opened: Lake, run: Run, share: float) -> Run:
+        staged = pipeline.transform(opened, run, rebuild=True)
+        return pipeline.check_and_publish(opened, staged, max_quarantine_share=share)
+
+    _on_existing(settings_of(context, lake), built_anew)
+
+
+def _request(
+    entities: tuple[str, ...], *, days: int | None, start: datetime | None, end: datetime | None
+) -> Request:
+    """What to fetch; `UsageError` if the window makes no sense."""
+    if days is not None and (start is not None or end is not None):
+        raise UsageError("--days and --from/--to exclude each other; give one of them. Nothing was fetched.")
+    if end is not None and start is None:
+        raise UsageError("--to needs --from. Nothing was fetched.")
+    if start is None:
+        return Request(entities=entities, days=days or 1)
+    first, last = _seconds(start), _seconds(end or now())
+    if first >= last:
+        raise UsageError(f"--from {start} is not before --to {end or 'now'}. Nothing was fetched.")
+    return Request(entities=entities, start=first, end=_seconds(end) if end else None)
+
+
+def _seconds(moment: datetime) -> int:
+    return int(moment.replace(tzinfo=UTC).timestamp())
+
+
+def _execute(settings: Settings, request: Request, *, publish: bool) -> None:
+    """Extract, and with `publish` go on to the end."""
+    if settings.uses_embedded_mock:
+        require_mock()
+    run_id = run_id_of(settings)
+    with (
+        reporting(settings, run_id) as reporter,
+        open_lake(settings, now, reporter) as lake,
+        open_source(settings, lake.storage, now) as source,
+        pipeline.opened(lake, run_id, account=source.account()) as run,
+    ):
+        fetching = Fetching(source.client, settings.max_connections, settings.safety_window_seconds)
+        run = pipeline.extract(lake, run, request, fetching)
+        if publish:
+            run = pipeline.transform(lake, run)
+            run = pipeline.check_and_publish(lake, run, max_quarantine_share=settings.max_quarantine_share)
+    _conclude(run.manifest, settings)
+
+
+def _on_existing(
+    settings: Settings, step: Callable[[Lake, Run, float], Run], *, run_id: str | None = None
+) -> None:
+    """Carry out a step that needs no API."""
+    run_id = run_id or run_id_of(settings)
+    with (
+        reporting(settings, run_id) as reporter,
+        open_existing(settings, now, reporter) as lake,
+        pipeline.opened(lake, run_id) as run,
+    ):
+        run = step(lake, run, settings.max_quarantine_share)
+    _conclude(run.manifest, settings)
+
+
+def _conclude(manifest: Manifest, settings: Settings) -> None:
+    console = Console()
+    if console.is_terminal:
+        console.print(summary(manifest, settings.local_data_dir))

@@ -1,0 +1,111 @@
+"""A run as seen on a terminal: progress while it works, a table when it is done."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from payments_pipeline.state.manifest import Manifest
+
+_SPOKEN = {
+    "extract_complete": "extracted {records} records in {api_calls} calls ({retries} retries)",
+    "extract_skipped": "nothing to extract: {reason}",
+    "transform_complete": "built: {staged} partitions changed, {removed} removed",
+    "transform_skipped": "nothing to build: {reason}",
+    "quality_passed": "audited: {checks} checks passed",
+    "quality_failed": "audited: {failed} of {checks} checks failed",
+    "quality_skipped": "nothing to audit: {reason}",
+    "publish_complete": "published {partitions} partitions",
+    "publish_recovered": "finished publishing run {recovered_run_id}, which was interrupted",
+    "records_quarantined": "{entity}: {records} records put into quarantine",
+}
+
+
+class TerminalReporter:
+    """Draws what is being fetched on standard error and says what was done, line by line."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._progress = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description:<22}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.completed:>9,.0f} records"),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+        )
+        self._tasks: dict[str, TaskID] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+
+    def event(self, name: str, **fields: object) -> None:
+        """Say what happened, if it is for people."""
+        if name in _SPOKEN:
+            self._console.print("•", _SPOKEN[name].format(**fields), highlight=False)
+
+    def progress(self, entity: str, records: int) -> None:
+        """Count records under the entity's bar."""
+        with self._lock:
+            if entity not in self._tasks:
+                self._tasks[entity] = self._progress.add_task(entity, total=None)
+        self._progress.advance(self._tasks[entity], records)
+
+
+def summary(manifest: Manifest, lake: str) -> Table:
+    """The closing table of a run: per entity what was fetched and what became of it."""
+    table = Table(title=f"run {manifest.run_id}: {manifest.outcome}", title_justify="left")
+    table.add_column("entity")
+    for column in ("listed", "retrieved", "quarantined", "new in silver", "rows in silver"):
+        table.add_column(column, justify="right")
+    counts = manifest.transform.counts if manifest.transform else {}
+    for name in sorted({*manifest.extract.entities, *counts}):
+        fetched, built = manifest.extract.entities.get(name), counts.get(name)
+        table.add_row(
+            name,
+            f"{fetched.listed:,}" if fetched else "",
+            f"{fetched.retrieved + fetched.absent:,}" if fetched else "",
+            f"{fetched.quarantined:,}" if fetched else "",
+            f"{built.inserted:,}" if built else "",
+            f"{built.after:,}" if built else "",
+        )
+    table.caption = _caption(manifest, lake)
+    table.caption_justify = "left"
+    return table
+
+
+def _caption(manifest: Manifest, lake: str) -> str:
+    lines = [f"lake {lake}"]
+    if manifest.quality is not None:
+        passed = sum(check.passed for check in manifest.quality.checks)
+        lines.append(f"{passed} of {len(manifest.quality.checks)} checks passed")
+    if manifest.publish is not None:
+        lines.append(f"{manifest.publish.written} partitions published, content digest {manifest.publish.digest[:16]}")
+        lines.append('next: payments-pipeline query "select * from gold.fct_payments limit 5"')
+    return "\n".join(lines)
+
+
+def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
+    """Rows as a table; numbers to the right."""
+    rows = list(rows)
+    table = Table()
+    for index, column in enumerate(columns):
+        numeric = any(isinstance(row[index], int | float) for row in rows)
+        table.add_column(column, justify="right" if numeric else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*("" if value is None else str(value) for value in row))
+    return table

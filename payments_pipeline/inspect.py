@@ -1,0 +1,96 @@
+"""Looks at a lake without changing it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+
+from payments_pipeline.entities import ENTITIES
+from payments_pipeline.errors import CorruptObject, ObjectMissing
+from payments_pipeline.extract import read_coverage
+from payments_pipeline.lake import Lake
+from payments_pipeline.state.head import RunLine, read_head
+from payments_pipeline.storage import Storage
+from payments_pipeline.transform.engine import Result
+
+_READS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class CoverageLine:
+    """What is known of one entity; times are UTC, `behind` is how old the watermark is."""
+
+    entity: str
+    since: str | None
+    watermark: str | None
+    behind: str | None
+    gaps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """A lake at a glance; runs newest first."""
+
+    url: str
+    account: str | None
+    published: str | None
+    publishing: str | None
+    pending: tuple[str, ...]
+    coverage: tuple[CoverageLine, ...]
+    runs: tuple[RunLine, ...]
+
+    def as_json(self) -> dict[str, object]:
+        """The same as JSON values."""
+        return {
+            "lake": self.url,
+            "account": self.account,
+            "published": self.published,
+            "publishing": self.publishing,
+            "pending": list(self.pending),
+            "coverage": [asdict(line) for line in self.coverage],
+            "runs": [line.model_dump(mode="json") for line in self.runs],
+        }
+
+
+def read_status(storage: Storage, now: datetime) -> Status:
+    """The lake's coverage, freshness and last runs."""
+    head = read_head(storage)
+    return Status(
+        url=storage.url,
+        account=head.account,
+        published=head.published,
+        publishing=head.publishing,
+        pending=head.pending,
+        coverage=tuple(_coverage_line(storage, name, now) for name in ENTITIES),
+        runs=tuple(reversed(head.runs)),
+    )
+
+
+def run_query(lake: Lake, sql: str) -> Result:
+    """The answer to `sql` over what is published; read again if a run published meanwhile."""
+    for attempt in range(_READS):
+        before = read_head(lake.storage)
+        try:
+            lake.show_published()
+            return lake.engine.query(sql)
+        except (CorruptObject, ObjectMissing):
+            if attempt == _READS - 1 or read_head(lake.storage) == before:
+                raise
+    raise AssertionError("unreachable")
+
+
+def _coverage_line(storage: Storage, name: str, now: datetime) -> CoverageLine:
+    coverage = read_coverage(storage, name)
+    windows = coverage.windows()
+    mark = coverage.watermark
+    return CoverageLine(
+        entity=name,
+        since=_text(windows[0].start) if windows else None,
+        watermark=_text(mark) if mark is not None else None,
+        behind=str(timedelta(seconds=max(0, int(now.timestamp()) - mark))) if mark is not None else None,
+        gaps=tuple(f"{_text(gap.start)} to {_text(gap.end)}: never fetched" for gap in coverage.gaps()),
+    )
+
+
+def _text(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, UTC):%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,70 @@
+"""Log lines: one JSON object each on standard error, with every secret taken out last."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Iterable, Mapping, MutableMapping
+from typing import Any, TextIO
+
+import structlog
+
+_PATTERNS = re.compile(
+    r"\b(?:sk|rk)_(?:live|test)_\w+|\bwhsec_\w+|\bAKIA[0-9A-Z]{12,}|\bBearer\s+\S+|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
+    r"|[\w.+-]+@[\w-]+\.[\w.]+"
+)
+_HIDDEN = "[redacted]"
+
+
+class Redactor:
+    """Takes the configured secrets, whatever looks like a credential, and e-mail addresses out of a log line."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = sorted(filter(None, secrets), key=len, reverse=True)
+
+    def __call__(self, logger: object, method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
+        return {key: self.clean(value) for key, value in event.items()}
+
+    def clean(self, value: object) -> object:
+        """`value` with every secret in its texts replaced."""
+        if isinstance(value, str):
+            for secret in self._secrets:
+                value = value.replace(secret, _HIDDEN)
+            return _PATTERNS.sub(_HIDDEN, value)
+        if isinstance(value, Mapping):
+            return {key: self.clean(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple):
+            return [self.clean(inner) for inner in value]
+        return value
+
+
+def make_logger(redactor: Redactor, stream: TextIO | None = None) -> structlog.typing.FilteringBoundLogger:
+    """A logger that writes redacted JSON lines to `stream` (standard error), exceptions with their stack traces."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
+        structlog.PrintLogger(stream or sys.stderr),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.dict_tracebacks,
+            redactor,
+            structlog.processors.JSONRenderer(),
+        ],
+    )
+    return logger
+
+
+class LogReporter:
+    """Tells a run's story as log lines, each with its `run_id`."""
+
+    def __init__(self, logger: structlog.typing.FilteringBoundLogger, run_id: str) -> None:
+        self._logger = logger.bind(run_id=run_id)
+
+    def event(self, name: str, **fields: object) -> None:
+        """Write one line."""
+        self._logger.info(name, **fields)
+
+    def progress(self, entity: str, records: int) -> None:
+        """Pages are too many for log lines; the parts they end in are logged."""

@@ -1,0 +1,95 @@
+"""Keeps a lake sound: proves that every object is what was recorded, and removes what nothing names."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+
+from payments_pipeline import layout
+from payments_pipeline.bronze import file_sha256
+from payments_pipeline.errors import CorruptObject, ObjectMissing, StorageError
+from payments_pipeline.flow import BronzePart, Partition
+from payments_pipeline.lake import Lake
+from payments_pipeline.pipeline import all_runs
+from payments_pipeline.state.head import commit, read_head
+from payments_pipeline.state.lease import Holder, Lease
+from payments_pipeline.state.manifest import Manifest, read_manifest
+from payments_pipeline.storage import Storage
+
+_SHOWN = 20
+
+
+def verify_lake(lake: Lake) -> int:
+    """How many objects were found as recorded; `CorruptObject` naming every one that is not.
+
+    Covers each run's bronze and quarantine, every published partition, and the state files' own checksums.
+    """
+    count, damaged = 0, []
+    for key, expected in _recorded(lake):
+        try:
+            if file_sha256(lake.storage.localize(key)) != expected:
+                damaged.append(f"{key} has changed")
+        except ObjectMissing:
+            damaged.append(f"{key} is missing")
+        count += 1
+    if damaged:
+        more = f"; and {len(damaged) - _SHOWN} more" if len(damaged) > _SHOWN else ""
+        raise CorruptObject(
+            f"{len(damaged)} of {count} objects in {lake.storage.url} are not as recorded: "
+            f"{'; '.join(damaged[:_SHOWN])}{more}. Silver and gold come back with 'payments-pipeline rebuild'; "
+            "bronze must be restored from a backup or fetched again."
+        )
+    return count
+
+
+def collect_garbage(lake: Lake, *, min_age_seconds: float, dry_run: bool) -> list[str]:
+    """Remove objects that no manifest and no list of partitions names, if they are old enough; their keys.
+
+    Takes the lease, so that no run is writing meanwhile. Bronze that a manifest names is never touched.
+    """
+    storage = lake.storage
+    holder = Holder(f"gc-{secrets.token_hex(3)}", socket.gethostname(), os.getpid())
+    with Lease(storage, holder, lake.clock) as lease:
+        if read_head(storage).publishing is not None:
+            raise StorageError(
+                "a run was interrupted while publishing; the next run finishes it, gc comes after. Nothing was removed."
+            )
+        oldest = lake.clock().timestamp() - min_age_seconds
+        named = {key for key, _ in _recorded(lake)} | set(_awaiting_audit(storage))
+        removed = [
+            info.key
+            for prefix in (layout.STAGING, layout.BRONZE, layout.QUARANTINE, "silver/", "gold/")
+            for info in storage.list(prefix)
+            if info.key not in named and info.modified <= oldest
+        ]
+        if not dry_run:
+            commit(storage, lease, lambda head: head)
+            for key in removed:
+                storage.delete(key)
+            storage.sweep(oldest)
+    return removed
+
+
+def _recorded(lake: Lake) -> Iterator[tuple[str, str]]:
+    """(key, sha256) of everything that manifests and lists of partitions name."""
+    for run_id in all_runs(lake.storage):
+        for part in _parts(read_manifest(lake.storage, run_id)):
+            yield part.key, part.sha256
+    for document in lake.latest().values():
+        for partition in document.partitions.values():
+            yield partition.key, partition.sha256
+
+
+def _parts(manifest: Manifest) -> Iterator[BronzePart | Partition]:
+    yield from manifest.extract.parts
+    yield from manifest.extract.quarantine
+
+
+def _awaiting_audit(storage: Storage) -> Iterator[str]:
+    """Staged keys of runs that may still be published."""
+    for line in read_head(storage).runs:
+        if line.outcome in {"transformed", "refused"}:
+            transform = read_manifest(storage, line.run_id).transform
+            yield from (entry.staged_key for entry in (transform.staged if transform else ()))
