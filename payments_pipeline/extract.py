@@ -65,14 +65,19 @@ def plan(storage: Storage, request: Request, ceiling: int, *, safety_seconds: in
         spec = entity(name)
         coverage = read_coverage(storage, name)
         windows = plan_windows(wanted(request, spec, ceiling), coverage, safety_seconds=safety_seconds)
-        jobs += [Job(spec, window) for window in (sliced(windows, most=_SLICES) if spec.created_filter else windows)]
+        jobs += [
+            Job(spec, window)
+            for window in (sliced(windows, most=_SLICES) if spec.created_filter else windows)
+        ]
     return jobs
 
 
 class Extraction:
     """One run's extraction: every finished window is committed at once, so that a killed run loses only its open ones."""
 
-    def __init__(self, lake: Lake, run: RunContext, manifest: Manifest, lease: Lease, fetching: Fetching) -> None:
+    def __init__(
+        self, lake: Lake, run: RunContext, manifest: Manifest, lease: Lease, fetching: Fetching
+    ) -> None:
         self.manifest = manifest
         self._lake = lake
         self._run = run
@@ -156,7 +161,9 @@ class Extraction:
                 "bronze_write_complete", entity=part.entity, records=part.rows, bytes=part.bytes, key=part.key
             )
         for part in landed.quarantine:
-            self._lake.reporter.event("records_quarantined", entity=part.entity, records=part.rows, key=part.key)
+            self._lake.reporter.event(
+                "records_quarantined", entity=part.entity, records=part.rows, key=part.key
+            )
 
     def _close_references(self, pending: Sequence[BronzePart]) -> None:
         """Retrieve by id what the lake's objects refer to and the lake does not hold, until nothing is missing."""
@@ -205,7 +212,8 @@ def _retrievals(missing: Sequence[tuple[str, str]]) -> list[Job]:
     for name, spec in ENTITIES.items():
         ids = [object_id for entity_name, object_id in missing if entity_name == name]
         jobs += [
-            Job(spec, ids=tuple(ids[start : start + _IDS_PER_PART])) for start in range(0, len(ids), _IDS_PER_PART)
+            Job(spec, ids=tuple(ids[start : start + _IDS_PER_PART]))
+            for start in range(0, len(ids), _IDS_PER_PART)
         ]
     return jobs
 

@@ -136,6 +136,16 @@ class Reporter(Protocol):
         """`records` more objects of `entity` were landed."""
 
 
+class Quiet:
+    """A reporter that says nothing."""
+
+    def event(self, name: str, **fields: object) -> None:
+        """Say nothing."""
+
+    def progress(self, entity: str, records: int) -> None:
+        """Say nothing."""
+
+
 @dataclass(slots=True)
 class CallCounts:
     """What talking to the API has cost so far."""

@@ -40,9 +40,7 @@ def bronze_part(entity: str, ingest_date: date, run_id: str, name: str) -> str:
 
 def quarantine_part(entity: str, ingest_date: date, run_id: str, name: str) -> str:
     """Key of the records of one part that could not be stored as bronze."""
-    return (
-        f"quarantine/source=stripe/entity={entity}/dt={ingest_date}/run_id={run_id}/part-{name}.jsonl"
-    )
+    return f"quarantine/source=stripe/entity={entity}/dt={ingest_date}/run_id={run_id}/part-{name}.jsonl"
 
 
 def partition(layer: str, model: str, dt: str) -> str:

@@ -184,7 +184,9 @@ def last_staged(storage: Storage) -> str:
     for line in reversed(read_head(storage).runs):
         if line.outcome in {"transformed", "refused"}:
             return line.run_id
-    raise UsageError("no run has anything staged; 'payments-pipeline run-transforms' comes first. Nothing was changed.")
+    raise UsageError(
+        "no run has anything staged; 'payments-pipeline run-transforms' comes first. Nothing was changed."
+    )
 
 
 def parts_of(storage: Storage, run_ids: Sequence[str]) -> list[BronzePart]:
@@ -233,7 +235,8 @@ def _versions(lake: Lake) -> dict[str, str]:
 
 def _refusal(manifest: Manifest, bad: Sequence[CheckResult]) -> str:
     listed = "; ".join(
-        f"{result.name} on {result.model}: {result.bad_rows} bad" + (f" ({result.sample[0]})" if result.sample else "")
+        f"{result.name} on {result.model}: {result.bad_rows} bad"
+        + (f" ({result.sample[0]})" if result.sample else "")
         for result in bad[:5]
     )
     more = f" and {len(bad) - 5} more" if len(bad) > 5 else ""

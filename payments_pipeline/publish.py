@@ -121,10 +121,14 @@ def _list_partitions(lake: Lake, run_id: str, transform: Transform, versions: Ma
 
 def _concluded(head: Head, manifest: Manifest) -> Head:
     """The head once the run is published: its journal closed, the bronze it consumed no longer pending."""
-    assert manifest.transform is not None and manifest.publish is not None
+    assert manifest.transform is not None, "only what was built is published"
+    assert manifest.publish is not None, "concluding comes after publishing"
     pending = tuple(run for run in head.pending if run not in manifest.transform.consumed)
     line = RunLine(
-        run_id=manifest.run_id, outcome=manifest.outcome, at=manifest.publish.finished_at, rows=manifest.rows()
+        run_id=manifest.run_id,
+        outcome=manifest.outcome,
+        at=manifest.publish.finished_at,
+        rows=manifest.rows(),
     )
     return head.noted(line).model_copy(
         update={"publishing": None, "published": manifest.run_id, "pending": pending}

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import importlib.util
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pydantic
 
+from payments_pipeline import pipeline
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import StorageError, UsageError
+from payments_pipeline.extract import Fetching
 from payments_pipeline.flow import Clock, Reporter
 from payments_pipeline.lake import Lake, VerifiedFiles
 from payments_pipeline.pipeline import Account
 from payments_pipeline.settings import STRIPE_URL, Settings
 from payments_pipeline.state.head import read_head
+from payments_pipeline.state.manifest import Manifest, Request
 from payments_pipeline.storage import Storage, open_storage
 from payments_pipeline.stripe.client import ClientOptions, StripeClient
 from payments_pipeline.transform.duckdb_engine import DuckDBEngine, EngineOptions
@@ -80,12 +84,43 @@ def open_existing(settings: Settings, clock: Clock, reporter: Reporter) -> Itera
 def open_source(settings: Settings, storage: Storage, clock: Clock) -> Iterator[Source]:
     """A client for the API that the settings name; the simulated one is started here if they name none."""
     if settings.uses_embedded_mock:
+        require_mock()
         world = _world(storage, clock)
         with _embedded(world) as url, _client(settings, url, clock) as client:
             yield Source(client, world)
     else:
         with _client(settings, settings.mock_api_base_url or STRIPE_URL, clock) as client:
             yield Source(client, None)
+
+
+def execute(
+    settings: Settings, request: Request, run_id: str, reporter: Reporter, *, publish: bool
+) -> Manifest:
+    """Carry out `request` from the API to bronze, and with `publish` on to audited gold; the run's manifest.
+
+    Raises a `PipelineError` for whatever stops it; what was landed until then is kept.
+    """
+    with (
+        open_lake(settings, now, reporter) as lake,
+        open_source(settings, lake.storage, now) as source,
+        pipeline.opened(lake, run_id, account=source.account()) as opened,
+    ):
+        fetching = Fetching(source.client, settings.max_connections, settings.safety_window_seconds)
+        run = pipeline.extract(lake, opened, request, fetching)
+        if publish:
+            run = pipeline.transform(lake, run)
+            run = pipeline.check_and_publish(lake, run, max_quarantine_share=settings.max_quarantine_share)
+    return run.manifest
+
+
+def now() -> datetime:
+    """The real clock, UTC."""
+    return datetime.now(UTC)
+
+
+def new_run_id() -> str:
+    """A run id that sorts by time."""
+    return f"run-{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
 
 def _engine(settings: Settings, storage: Storage) -> DuckDBEngine:

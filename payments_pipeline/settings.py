@@ -42,7 +42,13 @@ class Settings(pydantic.BaseModel):
         if value is None:
             return None
         url = urlsplit(value)
-        if url.scheme not in {"http", "https"} or not url.hostname or url.username or url.query or url.fragment:
+        if (
+            url.scheme not in {"http", "https"}
+            or not url.hostname
+            or url.username
+            or url.query
+            or url.fragment
+        ):
             raise ValueError("not a plain http(s) URL")
         if url.scheme == "http" and url.hostname not in _LOOPBACK:
             raise ValueError("plain http is for this machine only (127.0.0.1, localhost); use https")

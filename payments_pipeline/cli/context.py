@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import secrets
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
@@ -17,21 +15,11 @@ from payments_pipeline.settings import Settings
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
-def now() -> datetime:
-    """The real clock."""
-    return datetime.now(UTC)
-
-
 def settings_of(context: click.Context, lake: str | None) -> Settings:
     """The environment's settings, with the lake named on the command line if there is one."""
     environ: Mapping[str, str] = context.obj
     overriding = {"LOCAL_DATA_DIR": lake} if lake else {}
     return Settings.from_env({**environ, **overriding})
-
-
-def run_id_of(settings: Settings) -> str:
-    """`RUN_ID`, or a new one that sorts by time."""
-    return settings.run_id or f"run-{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
 
 def lake_option(command: _F) -> _F:
@@ -58,15 +46,5 @@ def reporting(settings: Settings, run_id: str) -> Iterator[Reporter]:
     try:
         yield LogReporter(logger, run_id)
     except PipelineError as error:
-        logger.error("run_failed", run_id=run_id, exit_code=error.exit_code, exc_info=error)
+        logger.exception("run_failed", run_id=run_id, exit_code=error.exit_code)
         raise
-
-
-class Silent:
-    """A reporter for commands that have nothing to report."""
-
-    def event(self, name: str, **fields: object) -> None:
-        """Say nothing."""
-
-    def progress(self, entity: str, records: int) -> None:
-        """Say nothing."""

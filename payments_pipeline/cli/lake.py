@@ -11,11 +11,12 @@ from typing import TextIO
 import click
 from rich.console import Console
 
-from payments_pipeline.cli.context import Silent, lake_option, now, settings_of
+from payments_pipeline.cli.context import lake_option, settings_of
 from payments_pipeline.cli.terminal import table_of
+from payments_pipeline.flow import Quiet
 from payments_pipeline.inspect import Status, read_status, run_query
 from payments_pipeline.maintenance import collect_garbage, verify_lake
-from payments_pipeline.session import open_existing
+from payments_pipeline.session import now, open_existing
 from payments_pipeline.transform.engine import Result
 
 
@@ -25,7 +26,7 @@ from payments_pipeline.transform.engine import Result
 @click.pass_context
 def status(context: click.Context, lake: str | None, as_json: bool) -> None:
     """Show coverage, freshness and the last runs."""
-    with open_existing(settings_of(context, lake), now, Silent()) as opened:
+    with open_existing(settings_of(context, lake), now, Quiet()) as opened:
         found = read_status(opened.storage, now())
     if as_json:
         click.echo(json.dumps(found.as_json(), indent=2))
@@ -33,10 +34,16 @@ def status(context: click.Context, lake: str | None, as_json: bool) -> None:
         _print_status(found)
 
 
-@click.command(epilog='Example: payments-pipeline query "select status, count(*) from gold.fct_payments group by all"')
+@click.command(
+    epilog='Example: payments-pipeline query "select status, count(*) from gold.fct_payments group by all"'
+)
 @click.argument("sql")
 @click.option(
-    "--format", "shape", type=click.Choice(["table", "csv", "json", "markdown"]), default="table", show_default=True
+    "--format",
+    "shape",
+    type=click.Choice(["table", "csv", "json", "markdown"]),
+    default="table",
+    show_default=True,
 )
 @lake_option
 @click.pass_context
@@ -46,7 +53,7 @@ def query(context: click.Context, sql: str, shape: str, lake: str | None) -> Non
     There is a view for every model: silver.<entity>, gold.<model>, marts.<mart>. Only what is published and
     whose checksum is right is read; the query can reach nothing outside the lake.
     """
-    with open_existing(settings_of(context, lake), now, Silent()) as opened:
+    with open_existing(settings_of(context, lake), now, Quiet()) as opened:
         _WRITERS[shape](run_query(opened, sql), sys.stdout)
 
 
@@ -58,7 +65,7 @@ def verify(context: click.Context, lake: str | None) -> None:
 
     Reads all of bronze, silver, gold and the state. Exit code 4 names what is damaged or missing.
     """
-    with open_existing(settings_of(context, lake), now, Silent()) as opened:
+    with open_existing(settings_of(context, lake), now, Quiet()) as opened:
         count = verify_lake(opened)
     click.echo(f"{count} objects are as recorded.")
 
@@ -66,7 +73,11 @@ def verify(context: click.Context, lake: str | None) -> None:
 @click.command(epilog="Example: payments-pipeline gc --dry-run")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @click.option(
-    "--min-age-hours", type=click.FloatRange(0), default=24.0, show_default=True, help="Leave younger objects alone."
+    "--min-age-hours",
+    type=click.FloatRange(0),
+    default=24.0,
+    show_default=True,
+    help="Leave younger objects alone.",
 )
 @lake_option
 @click.pass_context
@@ -75,7 +86,7 @@ def gc(context: click.Context, dry_run: bool, min_age_hours: float, lake: str | 
 
     Left-overs of killed runs and of replaced models; never bronze that a manifest names, never what is published.
     """
-    with open_existing(settings_of(context, lake), now, Silent()) as opened:
+    with open_existing(settings_of(context, lake), now, Quiet()) as opened:
         removed = collect_garbage(opened, min_age_seconds=min_age_hours * 3600, dry_run=dry_run)
     for key in removed:
         click.echo(key)
@@ -88,7 +99,8 @@ def _print_status(found: Status) -> None:
     if found.publishing:
         console.print(f"run {found.publishing} was interrupted while publishing; the next run finishes it")
     coverage = [
-        (line.entity, line.since, line.watermark, line.behind, ", ".join(line.gaps)) for line in found.coverage
+        (line.entity, line.since, line.watermark, line.behind, ", ".join(line.gaps))
+        for line in found.coverage
     ]
     console.print(table_of(("entity", "covered from", "to (watermark)", "behind", "gaps"), coverage))
     runs = [(line.run_id, line.outcome, f"{line.at:%Y-%m-%d %H:%M:%S}", line.rows) for line in found.runs]

@@ -7,17 +7,22 @@ from datetime import datetime
 
 import click
 
-from payments_pipeline.cli.context import now
 from payments_pipeline.errors import UsageError
-from payments_pipeline.session import require_mock
+from payments_pipeline.session import now, require_mock
 
 
 @click.command(epilog="Example: payments-pipeline mock-api --days 30 --port 8000")
 @click.option("--days", default=90, show_default=True, type=click.IntRange(1, 3650), help="Days of history.")
 @click.option("--seed", default=42, show_default=True, help="The same seed gives the same account.")
-@click.option("--customers-per-day", default=10, show_default=True, type=click.IntRange(0), help="New customers a day.")
-@click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port on 127.0.0.1.")
-@click.option("--start", type=click.DateTime(["%Y-%m-%d"]), help="First day [default: first of the month DAYS ago].")
+@click.option(
+    "--customers-per-day", default=10, show_default=True, type=click.IntRange(0), help="New customers a day."
+)
+@click.option(
+    "--port", default=8000, show_default=True, type=click.IntRange(0, 65535), help="Port on 127.0.0.1."
+)
+@click.option(
+    "--start", type=click.DateTime(["%Y-%m-%d"]), help="First day [default: first of the month DAYS ago]."
+)
 def mock_api(days: int, seed: int, customers_per_day: int, port: int, start: datetime | None) -> None:
     """Serve a simulated Stripe account.
 
@@ -37,4 +42,6 @@ def mock_api(days: int, seed: int, customers_per_day: int, port: int, start: dat
             clock=lambda: int(time.time()),
         )
     except OSError as error:
-        raise UsageError(f"cannot serve on 127.0.0.1:{port}: {error.strerror}; choose another --port.") from error
+        raise UsageError(
+            f"cannot serve on 127.0.0.1:{port}: {error.strerror}; choose another --port."
+        ) from error

@@ -17,7 +17,9 @@ def models() -> None:
 @models.command("list", epilog="Example: payments-pipeline models list")
 def list_models() -> None:
     """Every model with its grain and what it holds."""
-    rows = [(model.qualified, ", ".join(model.grain), model.description) for model in discover(sql_root()).built]
+    rows = [
+        (model.qualified, ", ".join(model.grain), model.description) for model in discover(sql_root()).built
+    ]
     Console().print(table_of(("model", "grain", "description"), rows))
 
 

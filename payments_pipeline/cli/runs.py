@@ -10,14 +10,13 @@ import click
 from rich.console import Console
 
 from payments_pipeline import pipeline
-from payments_pipeline.cli.context import lake_option, now, reporting, run_id_of, settings_of
+from payments_pipeline.cli.context import lake_option, reporting, settings_of
 from payments_pipeline.cli.terminal import summary
 from payments_pipeline.entities import ENTITIES, entity
 from payments_pipeline.errors import UsageError
-from payments_pipeline.extract import Fetching
 from payments_pipeline.lake import Lake
 from payments_pipeline.pipeline import Run
-from payments_pipeline.session import open_existing, open_lake, open_source, require_mock
+from payments_pipeline.session import execute, new_run_id, now, open_existing
 from payments_pipeline.settings import Settings
 from payments_pipeline.state.manifest import Manifest, Request
 from payments_pipeline.storage import open_storage
@@ -29,10 +28,15 @@ _MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
 def _window_options(command: _F) -> _F:
     """`--days`, or `--from` and `--to`."""
     for option in (
-        click.option("--to", "end", type=_MOMENT, metavar="DATE", help="UTC date or time, exclusive [default: now]."),
+        click.option(
+            "--to", "end", type=_MOMENT, metavar="DATE", help="UTC date or time, exclusive [default: now]."
+        ),
         click.option("--from", "start", type=_MOMENT, metavar="DATE", help="UTC date or time, inclusive."),
         click.option(
-            "--days", type=click.IntRange(1, 36_500), envvar="DAYS", help="Cover the last N days [default: 1]."
+            "--days",
+            type=click.IntRange(1, 36_500),
+            envvar="DAYS",
+            help="Cover the last N days [default: 1].",
         ),
     ):
         command = option(command)
@@ -144,35 +148,23 @@ def _seconds(moment: datetime) -> int:
 
 
 def _execute(settings: Settings, request: Request, *, publish: bool) -> None:
-    """Extract, and with `publish` go on to the end."""
-    if settings.uses_embedded_mock:
-        require_mock()
-    run_id = run_id_of(settings)
-    with (
-        reporting(settings, run_id) as reporter,
-        open_lake(settings, now, reporter) as lake,
-        open_source(settings, lake.storage, now) as source,
-        pipeline.opened(lake, run_id, account=source.account()) as run,
-    ):
-        fetching = Fetching(source.client, settings.max_connections, settings.safety_window_seconds)
-        run = pipeline.extract(lake, run, request, fetching)
-        if publish:
-            run = pipeline.transform(lake, run)
-            run = pipeline.check_and_publish(lake, run, max_quarantine_share=settings.max_quarantine_share)
-    _conclude(run.manifest, settings)
+    run_id = settings.run_id or new_run_id()
+    with reporting(settings, run_id) as reporter:
+        manifest = execute(settings, request, run_id, reporter, publish=publish)
+    _conclude(manifest, settings)
 
 
 def _on_existing(
     settings: Settings, step: Callable[[Lake, Run, float], Run], *, run_id: str | None = None
 ) -> None:
     """Carry out a step that needs no API."""
-    run_id = run_id or run_id_of(settings)
+    run_id = run_id or settings.run_id or new_run_id()
     with (
         reporting(settings, run_id) as reporter,
         open_existing(settings, now, reporter) as lake,
-        pipeline.opened(lake, run_id) as run,
+        pipeline.opened(lake, run_id) as opened,
     ):
-        run = step(lake, run, settings.max_quarantine_share)
+        run = step(lake, opened, settings.max_quarantine_share)
     _conclude(run.manifest, settings)
 
 

@@ -94,7 +94,9 @@ def _caption(manifest: Manifest, lake: str) -> str:
         passed = sum(check.passed for check in manifest.quality.checks)
         lines.append(f"{passed} of {len(manifest.quality.checks)} checks passed")
     if manifest.publish is not None:
-        lines.append(f"{manifest.publish.written} partitions published, content digest {manifest.publish.digest[:16]}")
+        lines.append(
+            f"{manifest.publish.written} partitions published, content digest {manifest.publish.digest[:16]}"
+        )
         lines.append('next: payments-pipeline query "select * from gold.fct_payments limit 5"')
     return "\n".join(lines)
 

@@ -31,10 +31,14 @@ def checks_of(models: Models) -> Iterator[Check]:
 def header_checks(model: ModelSpec) -> Iterator[Check]:
     """What the model's header promises: grain, required columns, accepted values, references."""
     grain = ", ".join(name(column) for column in model.grain)
-    yield Check("grain", model.qualified, f"select {grain} from {model.qualified} group by all having count(*) > 1")
+    yield Check(
+        "grain", model.qualified, f"select {grain} from {model.qualified} group by all having count(*) > 1"
+    )
     for column in sorted({*model.not_null, *model.grain}):
         yield Check(
-            f"not_null:{column}", model.qualified, f"select {grain} from {model.qualified} where {name(column)} is null"
+            f"not_null:{column}",
+            model.qualified,
+            f"select {grain} from {model.qualified} where {name(column)} is null",
         )
     for column, values in model.accepted.items():
         accepted = ", ".join(text(value) for value in values)

@@ -102,7 +102,9 @@ def _quarantine_share(evidence: Evidence) -> CheckResult:
     received = sum(part.rows for part in evidence.parts) + evidence.quarantined
     share = evidence.quarantined / received if received else 0.0
     too_many = evidence.quarantined if share > evidence.max_quarantine_share else 0
-    sample = (f"{evidence.quarantined} of {received} records, at most {evidence.max_quarantine_share:.2%} allowed",)
+    sample = (
+        f"{evidence.quarantined} of {received} records, at most {evidence.max_quarantine_share:.2%} allowed",
+    )
     return CheckResult("quarantine_share", "bronze", "fail", too_many, sample if too_many else ())
 
 

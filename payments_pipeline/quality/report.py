@@ -17,7 +17,8 @@ def write_report(storage: Storage, manifest: Manifest) -> None:
 
 def report(manifest: Manifest) -> bytes:
     """The run's checks, counts and verdict as JSON."""
-    assert manifest.quality is not None and manifest.transform is not None
+    assert manifest.quality is not None, "only what was audited has a report"
+    assert manifest.transform is not None, "only what was built is audited"
     content = {
         "run_id": manifest.run_id,
         "passed": manifest.quality.passed,

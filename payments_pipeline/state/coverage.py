@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Self
 
 from payments_pipeline.flow import Window
@@ -40,7 +41,7 @@ class Coverage(Document):
     def gaps(self) -> list[Window]:
         """What is missing between the first and the last covered second."""
         covered = self.windows()
-        return [Window(left.end, right.start) for left, right in zip(covered, covered[1:], strict=False)]
+        return [Window(left.end, right.start) for left, right in pairwise(covered)]
 
 
 def union(windows: Iterable[Window]) -> list[Window]:

@@ -79,9 +79,7 @@ def commit(storage: Storage, lease: Lease, change: Callable[[Head], Head]) -> He
     return changed
 
 
-def claim(
-    storage: Storage, lease: Lease, account: str | None, world: Mapping[str, int | str] | None
-) -> Head:
+def claim(storage: Storage, lease: Lease, account: str | None, world: Mapping[str, int | str] | None) -> Head:
     """Bind the lake to its account, and its head to the lease's epoch: earlier holders can no longer commit.
 
     `UsageError` if the lake holds another account's data.
@@ -94,7 +92,10 @@ def claim(
                 "Nothing was read or written; use another lake (LOCAL_DATA_DIR), or the other account's key."
             )
         return head.model_copy(
-            update={"account": head.account or account, "world": head.world or (dict(world) if world else None)}
+            update={
+                "account": head.account or account,
+                "world": head.world or (dict(world) if world else None),
+            }
         )
 
     return commit(storage, lease, identified)

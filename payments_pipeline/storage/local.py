@@ -141,7 +141,9 @@ class LocalStorage:
         if ".." in key.split("/") or key.startswith("/") or "\0" in key:
             raise StorageError(f"key {key!r} leaves the lake {self.root}; nothing was read or written.")
         if not path.resolve().is_relative_to(self.root.resolve()):
-            raise StorageError(f"{path} leads out of the lake {self.root} through a link; it was not followed.")
+            raise StorageError(
+                f"{path} leads out of the lake {self.root} through a link; it was not followed."
+            )
         return path
 
     @contextmanager

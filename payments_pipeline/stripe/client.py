@@ -166,7 +166,8 @@ class StripeClient:
         if child is None:
             return texts
         return tuple(
-            self._with_children(spec, text) if _has_more_children(text, child.column) else text for text in texts
+            self._with_children(spec, text) if _has_more_children(text, child.column) else text
+            for text in texts
         )
 
     def _with_children(self, spec: EntitySpec, text: bytes) -> bytes:
@@ -245,7 +246,9 @@ class StripeClient:
             chunks.append(chunk)
             size += len(chunk)
             if size > _MAX_BODY_BYTES:
-                raise SourceError(f"an answer is larger than {_MAX_BODY_BYTES} bytes; it was not read to its end.")
+                raise SourceError(
+                    f"an answer is larger than {_MAX_BODY_BYTES} bytes; it was not read to its end."
+                )
             if self._monotonic() > deadline:
                 raise Transient(f"the answer took longer than {_DEADLINE_SECONDS:.0f} s")
         return b"".join(chunks)
@@ -254,7 +257,9 @@ class StripeClient:
         """Raise what an answer other than 200 means."""
         problem = _problem(body)
         request_id = headers.get("request-id", "none")
-        message = f"GET /v1/{path} answered {status}: {problem.message or 'no message'} (request id {request_id})"
+        message = (
+            f"GET /v1/{path} answered {status}: {problem.message or 'no message'} (request id {request_id})"
+        )
         if is_transient(status, headers, problem.code):
             wait = asked_wait(headers, self._clock())
             if wait:
@@ -265,7 +270,10 @@ class StripeClient:
             403: "the key lacks the permission to read this; grant it",
         }.get(status, "no retry can help")
         raise SourceRefused(
-            f"{message}. What was landed is kept; {remedy}.", status=status, code=problem.code, param=problem.param
+            f"{message}. What was landed is kept; {remedy}.",
+            status=status,
+            code=problem.code,
+            param=problem.param,
         )
 
     def _count_call(self, status: int) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from payments_pipeline import layout
 from payments_pipeline.bronze import check_part, file_sha256, quarantine_line, rescreen
 from payments_pipeline.entities import ENTITIES, EntitySpec
-from payments_pipeline.errors import CorruptObject, ModelError
+from payments_pipeline.errors import ModelError
 from payments_pipeline.flow import BronzePart, EntityCounts, Partition, RunContext, StagedPartition
 from payments_pipeline.lake import Lake
 from payments_pipeline.screen import schema_name

@@ -75,7 +75,9 @@ class DuckDBEngine:
 
     def digests(self, model: ModelSpec) -> Mapping[str, PartitionDigest]:
         rows = self._run(statements.digests(model, self._columns(_built(model))))
-        return {str(dt): PartitionDigest(int(str(count)), f"{int(str(sum_)):032x}") for dt, count, sum_ in rows}
+        return {
+            str(dt): PartitionDigest(int(str(count)), f"{int(str(sum_)):032x}") for dt, count, sum_ in rows
+        }
 
     def write(self, model: ModelSpec, dt: str, path: Path) -> None:
         with _about(model):
@@ -100,8 +102,12 @@ class DuckDBEngine:
         except duckdb.Error as error:
             raise UsageError(f"the query cannot be run: {error}") from error
 
-    def unreconciled(self, spec: EntitySpec, model: ModelSpec, files: Sequence[Path]) -> list[tuple[object, ...]]:
-        return self._run(statements.unreconciled(spec, model), {"files": _texts(files), "size": 2 * MAX_RECORD_BYTES})
+    def unreconciled(
+        self, spec: EntitySpec, model: ModelSpec, files: Sequence[Path]
+    ) -> list[tuple[object, ...]]:
+        return self._run(
+            statements.unreconciled(spec, model), {"files": _texts(files), "size": 2 * MAX_RECORD_BYTES}
+        )
 
     def collect_ids(self, spec: EntitySpec, files: Sequence[Path]) -> None:
         if files:
@@ -127,7 +133,9 @@ class DuckDBEngine:
         for layer in sorted({name.partition(".")[0] for name in relations}):
             self._run(f"create schema views.{layer}")
         for name, files in relations.items():
-            self._run(f"create view views.{name} as {self._reading(files, hive=True) if files else self._typed_empty(name)}")
+            self._run(
+                f"create view views.{name} as {self._reading(files, hive=True) if files else self._typed_empty(name)}"
+            )
         self._run("detach views")
 
     def close(self) -> None:
@@ -205,7 +213,9 @@ def _about(model: ModelSpec) -> Iterator[None]:
 
 def _failure(what: str, error: duckdb.Error) -> StorageError:
     remedy = "raise DUCKDB_MEMORY_LIMIT" if isinstance(error, duckdb.OutOfMemoryException) else "free space"
-    return StorageError(f"{what} could not be processed: {error}. Nothing was published; {remedy} and run again.")
+    return StorageError(
+        f"{what} could not be processed: {error}. Nothing was published; {remedy} and run again."
+    )
 
 
 def _built(model: ModelSpec) -> str:

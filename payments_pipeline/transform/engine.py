@@ -75,7 +75,9 @@ class Engine(Protocol):
     def query(self, sql: str) -> Result:
         """Run one statement over what is shown; `UsageError` if the engine refuses it."""
 
-    def unreconciled(self, spec: EntitySpec, model: ModelSpec, files: Sequence[Path]) -> list[tuple[object, ...]]:
+    def unreconciled(
+        self, spec: EntitySpec, model: ModelSpec, files: Sequence[Path]
+    ) -> list[tuple[object, ...]]:
         """What differs between bronze files, read without declared columns, and the silver model shown.
 
         A row per (created date, currency): objects and sum of amounts in the files' latest states, and in silver.

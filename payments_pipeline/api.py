@@ -1,0 +1,69 @@
+"""The library's face: what the command line does, as functions."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from payments_pipeline import pipeline
+from payments_pipeline.entities import ENTITIES
+from payments_pipeline.flow import Quiet, Reporter
+from payments_pipeline.inspect import Status, read_status, run_query
+from payments_pipeline.maintenance import verify_lake
+from payments_pipeline.session import execute, new_run_id, now, open_existing
+from payments_pipeline.settings import Settings
+from payments_pipeline.state.manifest import Manifest, Request
+from payments_pipeline.transform.engine import Result
+
+
+def run_pipeline(
+    settings: Settings,
+    *,
+    days: int | None = None,
+    start: datetime | None = None,
+    end: datetime | None = None,
+    reporter: Reporter | None = None,
+) -> Manifest:
+    """Extract, build, audit and publish; afterwards the last `days` (1), or `start` (inclusive) to `end`, are covered.
+
+    `start` and `end` are UTC; a naive one is taken as UTC. The run's id is `settings.run_id` or a new one.
+    """
+    request = Request(
+        entities=tuple(ENTITIES),
+        days=days if days is not None or start is not None else 1,
+        start=_seconds(start) if start else None,
+        end=_seconds(end) if end else None,
+    )
+    return execute(settings, request, settings.run_id or new_run_id(), reporter or Quiet(), publish=True)
+
+
+def rebuild(settings: Settings, *, reporter: Reporter | None = None) -> Manifest:
+    """Build silver and gold anew from all of bronze, audit and publish them."""
+    run_id = settings.run_id or new_run_id()
+    with open_existing(settings, now, reporter or Quiet()) as lake, pipeline.opened(lake, run_id) as opened:
+        run = pipeline.transform(lake, opened, rebuild=True)
+        return pipeline.check_and_publish(
+            lake, run, max_quarantine_share=settings.max_quarantine_share
+        ).manifest
+
+
+def query(settings: Settings, sql: str) -> Result:
+    """The answer to `sql` over what is published: a view `<layer>.<model>` for every model."""
+    with open_existing(settings, now, Quiet()) as lake:
+        return run_query(lake, sql)
+
+
+def status(settings: Settings) -> Status:
+    """The lake's coverage, freshness and last runs."""
+    with open_existing(settings, now, Quiet()) as lake:
+        return read_status(lake.storage, now())
+
+
+def verify(settings: Settings) -> int:
+    """How many objects were found as recorded; `CorruptObject` if any is not."""
+    with open_existing(settings, now, Quiet()) as lake:
+        return verify_lake(lake)
+
+
+def _seconds(moment: datetime) -> int:
+    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return int(aware.timestamp())
