@@ -83,8 +83,8 @@ def warehouse() -> Iterator[Warehouse]:
     models = discover(sql_root())
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("set timezone = 'UTC'")
-        for schema in ("bronze", "silver", "gold", "marts"):
-            connection.execute(f"create schema {schema}")
+        for layer in ("bronze", "silver", "gold", "marts"):
+            connection.execute(f"create schema {layer}")
         for relation, schema in SCHEMAS.items():
             columns = ", ".join(f'"{name}" {duckdb_type(node)}' for name, node in schema.items())
             connection.execute(f"create table {relation} ({columns})")

@@ -102,7 +102,8 @@ def test_objects_are_listed_under_their_name(spec: EntitySpec) -> None:
 @each_entity
 def test_columns_are_a_duckdb_type(spec: EntitySpec) -> None:
     """DuckDB accepts the declared columns as one struct, names that are keywords included."""
-    rows = duckdb.sql(f"select cast(null as {duckdb_type(spec.columns)})").fetchall()
+    with duckdb.connect() as connection:
+        rows = connection.execute(f"select cast(null as {duckdb_type(spec.columns)})").fetchall()
     assert rows == [(None,)]
 
 
