@@ -84,13 +84,13 @@ def test_no_expression_inside_a_command(path: Path) -> None:
 
 
 def test_uploads_hold_no_payment() -> None:
-    """The scheduled run uploads manifests only; the data stays where strangers cannot download it."""
+    """The scheduled run uploads its quality report only; data stays where strangers cannot download it."""
     uploads = [
         step["with"]["path"]
         for step in _steps(ROOT / ".github/workflows/batch_run.yml")
         if step.get("uses", "").startswith("actions/upload-artifact@")
     ]
-    assert uploads == ["_local_data/_state/manifests/run_*.json"]
+    assert uploads == ["_local_data/_state/reports/quality_${{ env.RUN_ID }}.json"]
 
 
 def test_scheduled_runs_wait_for_each_other() -> None:
@@ -161,7 +161,7 @@ def _expand(value: str) -> str:
         "${{ inputs.days || '7' }}": "1",
         "${{ steps.lake.outputs.cache-matched-key }}": "",
     }
-    return known[value]
+    return known[value] if "${{" in value else value
 
 
 def test_batch_run_works_in_a_clean_copy(tmp_path: Path) -> None:
@@ -170,13 +170,36 @@ def test_batch_run_works_in_a_clean_copy(tmp_path: Path) -> None:
     runner.run(attempt=1)
     runner.run(attempt=2)
 
-    manifests = runner.checkout / "_local_data" / "_state" / "manifests"
-    assert {path.name for path in manifests.glob("run_*.json")} == {
-        "run_gha-1001-1.json",
-        "run_gha-1001-2.json",
+    lake = runner.checkout / "_local_data"
+    assert {path.name for path in (lake / "_state" / "reports").iterdir()} == {
+        "quality_gha-1001-1.json",
+        "quality_gha-1001-2.json",
     }
-    assert list((runner.checkout / "_local_data" / "gold").glob("model=fct_payments/dt=*/data.parquet"))
-    assert "### Run `gha-1001-2`" in runner.summary.read_text("utf-8")
+    assert list(lake.glob("gold/model=fct_payments/dt=*/data.parquet"))
+    summary = runner.summary.read_text("utf-8")
+    assert all(f"│ gha-1001-{attempt}" in summary for attempt in (1, 2))
+
+
+@pytest.mark.parametrize(("private", "code"), [("true", 0), ("false", 1)])
+def test_real_payments_need_a_private_repository(tmp_path: Path, private: str, code: int) -> None:
+    """With a Stripe key the run goes on in a private repository only, with a lake of its own."""
+    answer = tmp_path / "gh"  # stands in for the hosted runner's client of GitHub's API
+    answer.write_text(f"#!/bin/sh\necho {private}\n")
+    answer.chmod(0o755)
+    exported = tmp_path / "env"
+    exported.touch()
+    step = next(step for step in _steps(ROOT / ".github/workflows/batch_run.yml") if "run" in step)
+    environ = {
+        "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
+        "STRIPE_API_KEY": "sk_test_mock",
+        "GITHUB_REPOSITORY": "example/payments",
+        "GITHUB_RUN_ID": "1001",
+        "GITHUB_RUN_ATTEMPT": "1",
+        "GITHUB_ENV": str(exported),
+    }
+    result = subprocess.run(["bash", "-e", "-c", step["run"]], env=environ, capture_output=True, check=False)
+    assert result.returncode == code
+    assert ("LAKE=lake-stripe" in exported.read_text("utf-8")) == (code == 0)
 
 
 def test_second_make_installs_nothing(tmp_path: Path) -> None:
