@@ -39,7 +39,6 @@ settled as (
         sum(fee_minor) as fee_minor,
         sum(net_minor) as net_minor,
     from payments
-    where settlement_currency is not null
     group by settlement_currency
     union all
     select
@@ -49,7 +48,6 @@ settled as (
         sum(fee_minor) as fee_minor,
         sum(net_minor) as net_minor,
     from refunds
-    where settlement_currency is not null
     group by settlement_currency
     union all
     select
@@ -59,7 +57,6 @@ settled as (
         sum(fee_minor) as fee_minor,
         sum(net_minor) as net_minor,
     from disputes
-    where settlement_currency is not null
     group by settlement_currency
 ),
 
