@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response, Security
+from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
 
 from mock_api.control import add_control
 from mock_api.errors import ApiError, unrecognized_url
 from mock_api.fault_layer import FaultLayer
 from mock_api.faults import PREFIX, Faults
-from mock_api.gateway import Ask, Gateway, Reply
+from mock_api.gateway import FORM, Ask, Gateway, Reply
 from mock_api.reads import read_routes
 from mock_api.routes import Route
+from mock_api.shapes import API_VERSION
 from mock_api.traffic import TokenBucket
 from mock_api.writes import write_routes
 
@@ -32,9 +34,9 @@ def create_app(
 
     `faults` is the script of what goes wrong (none by default), `rate_limit` the requests per real second above which 429 is answered.
     """
-    app = FastAPI(
-        title="Simulated Stripe", description=DESCRIPTION, version=world.account["id"], redoc_url=None
-    )
+    app = FastAPI(title="Simulated Stripe", description=DESCRIPTION, version=API_VERSION, redoc_url=None)
+    # Only documents the key and gives Swagger its field for it: the gateway is what checks it.
+    key = Security(HTTPBearer(auto_error=False, scheme_name="API key"))
     gateway = Gateway(world, clock=clock)
     for route in (*read_routes(), *write_routes()):
         app.add_api_route(
@@ -45,7 +47,8 @@ def create_app(
             summary=route.summary,
             operation_id=f"{route.method} {route.path}",
             response_class=Response,
-            openapi_extra={"parameters": list(_parameters(route)), "security": [{"key": []}]},
+            dependencies=[key],
+            openapi_extra=_documented(route),
         )
     faults = faults or Faults()
     add_control(app, world, clock=clock, faults=faults)
@@ -84,10 +87,12 @@ def _unrouted(gateway: Gateway) -> Callable[[Request, Exception], Awaitable[Resp
     return handle
 
 
-def _parameters(route: Route) -> Iterable[dict[str, Any]]:
-    """The parameters as OpenAPI describes them: those of a write are form fields, so only reads show theirs as query parameters."""
-    if "{id}" in route.path:
-        yield {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
-    if route.method == "GET":
-        for name in route.params:
-            yield {"name": name, "in": "query", "required": False, "schema": {"type": "string"}}
+def _documented(route: Route) -> dict[str, Any]:
+    """The parameters as OpenAPI describes them: in the query of a read, form fields of a write."""
+    string = {"type": "string"}
+    path = [{"name": "id", "in": "path", "required": True, "schema": string}] if "{id}" in route.path else []
+    if route.method != "POST":
+        query = [{"name": name, "in": "query", "schema": string} for name in route.params]
+        return {"parameters": [*path, *query]}
+    schema = {"type": "object", "properties": dict.fromkeys(route.params, string)}
+    return {"parameters": path, "requestBody": {"content": {FORM: {"schema": schema}}}}

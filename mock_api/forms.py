@@ -108,7 +108,7 @@ def array(element: Reader) -> Reader:
     def read(value: Any, param: str) -> list[Any]:
         if value == "":
             return []
-        if not isinstance(value, dict) or not all(key.isdigit() for key in value):
+        if not isinstance(value, dict) or not all(key.isdecimal() for key in value):
             raise bad_request("Invalid array", param=param)
         return [element(value[key], f"{param}[{key}]") for key in sorted(value, key=int)]
 

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from mock_api.world import World
 
 _VERSION = re.compile(r"\d{4}-\d{2}-\d{2}(\.[a-z]+)?")
-_KEY = re.compile(r"(sk|rk)_test_\w+")
+_KEY = re.compile(r"(sk|rk)_test_\S+")
+FORM = "application/x-www-form-urlencoded"
+"""The only encoding of request bodies."""
+
 _NO_KEY = (
     "You did not provide an API key. You need to provide your API key in the Authorization header, using Bearer auth "
     "(e.g. 'Authorization: Bearer YOUR_SECRET_KEY'). See https://stripe.com/docs/api#authentication for details, "
@@ -70,6 +73,7 @@ class Gateway:
             try:
                 _authenticate(ask.headers.get("authorization", ""))
                 headers["stripe-version"] = _version(ask.headers)
+                _check_form(ask.headers)
                 if isinstance(route, ApiError):
                     raise route
                 return self._execute(ask, route, headers)
@@ -85,7 +89,7 @@ class Gateway:
         self._keys.prune(self._world.now)
         kept = self._keys.find(key, ask.path, params)
         if kept is None:
-            # The first result of a key is kept whatever it is, unless the request never got past validation: that is raised.
+            # What never got past validation is raised here, so that the key stays free for the corrected request.
             status, body = self._run(ask, route, params, headers["request-id"])
             self._keys.keep(key, Kept(self._world.now, ask.path, params, headers["request-id"], status, body))
             return Reply(status, body, {**headers, "idempotency-key": key})
@@ -141,3 +145,9 @@ def _version(headers: Mapping[str, str]) -> str:
     if not _VERSION.fullmatch(version):
         raise bad_request(f"Invalid Stripe API version: {version}")
     return version
+
+
+def _check_form(headers: Mapping[str, str]) -> None:
+    """A body in any other encoding would be misread as unknown parameters."""
+    if not headers.get("content-type", FORM).startswith(FORM):
+        raise bad_request(f"Invalid request (check that your POST content type is {FORM}).")

@@ -5,14 +5,14 @@ The world's objects are never changed: every step that alters something copies t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mock_api import forms
 from mock_api.errors import bad_request
 from mock_api.filters import Obj
-from mock_api.lists import DEFAULT_LIMIT, Page, Paging, nested_page
-from mock_api.resources import nested_rows
+from mock_api.lists import DEFAULT_LIMIT, Page, Paging, list_page, nested_page
+from mock_api.resources import BY_KIND, nested_rows
 from mock_api.state import KINDS
 
 if TYPE_CHECKING:
@@ -115,40 +115,18 @@ def _cannot(name: str) -> Exception:
     return bad_request(f"This property cannot be expanded ({name}).", param="expand")
 
 
-def _refunds(world: World, charge: Obj) -> Page:
-    return _latest([row for row in world.rows("refunds") if row["charge"] == charge["id"]])
-
-
-def _subscriptions(world: World, customer: Obj) -> Page:
-    return _latest(
-        [
-            row
-            for row in world.rows("subscriptions")
-            if row["customer"] == customer["id"] and row["status"] != "canceled"
-        ]
-    )
-
-
-def _payments(world: World, invoice: Obj) -> Page:
-    return _latest([row for row in world.rows("invoice_payments") if row["invoice"] == invoice["id"]])
-
-
-def _latest(rows: list[Obj]) -> Page:
-    page = nested_page(rows[::-1], "object", Paging(DEFAULT_LIMIT, None))
-    return Page([rendered(row) for row in page.rows], page.has_more)
-
-
-_INCLUDABLE: dict[tuple[str, str], tuple[Callable[[World, Obj], Page], str]] = {
-    ("charge", "refunds"): (_refunds, "/v1/charges/{id}/refunds"),
-    ("customer", "subscriptions"): (_subscriptions, "/v1/customers/{id}/subscriptions"),
-    ("invoice", "payments"): (_payments, "/v1/invoice_payments?invoice={id}"),
+_INCLUDABLE: dict[tuple[str, str], tuple[str, str, str]] = {
+    ("charge", "refunds"): ("refunds", "charge", "/v1/charges/{id}/refunds"),
+    ("customer", "subscriptions"): ("subscriptions", "customer", "/v1/customers/{id}/subscriptions"),
+    ("invoice", "payments"): ("invoice_payments", "invoice", "/v1/invoice_payments?invoice={id}"),
 }
-"""Fields that are absent unless asked for: (object, field) -> (its rows, its URL)."""
+"""Lists that are absent unless asked for: (object, field) -> kind of the rows, the filter that names the object, URL."""
 
 
 def _included(world: World, obj: Obj, field: str, name: str) -> Obj:
     known = _INCLUDABLE.get((obj.get("object", ""), field))
     if known is None:
         raise _cannot(name)
-    rows, url = known
-    return rows(world, obj).envelope(url.format(id=obj["id"]))
+    kind, owner, url = known
+    page = list_page(world, BY_KIND[kind], {owner: obj["id"]})
+    return expanded_page(world, page, ()).envelope(url.format(id=obj["id"]))

@@ -99,7 +99,7 @@ def _bound(host: str, port: int) -> socket.socket:
 
 
 def _config(app: ASGIApp) -> uvicorn.Config:
-    """Silent, on plain asyncio; the `Date` header is the application's, since its clock is simulated."""
+    """Errors alone are logged; plain asyncio; the `Date` header is the application's, since its clock is simulated."""
     return uvicorn.Config(
         app,
         loop="asyncio",
@@ -107,6 +107,7 @@ def _config(app: ASGIApp) -> uvicorn.Config:
         ws="none",
         lifespan="off",
         log_config=None,
+        log_level="error",
         access_log=False,
         server_header=False,
         date_header=False,

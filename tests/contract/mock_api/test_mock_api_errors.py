@@ -88,6 +88,13 @@ def test_headers_identify_request_version_and_simulated_time(served: Served) -> 
     )
 
 
+def test_a_body_that_is_no_form_is_refused(served: Served) -> None:
+    """JSON would be misread as unknown parameters."""
+    answer = httpx.post(f"{served.url}/v1/customers", auth=("sk_test_mock", ""), json={"name": "A"})
+    assert answer.status_code == 400
+    assert "check that your POST content type" in answer.json()["error"]["message"]
+
+
 def test_answers_are_indented_json(served: Served) -> None:
     """As Stripe's own, so nobody may rely on re-serialised bytes."""
     answer = httpx.get(f"{served.url}/v1/account", auth=("sk_test_mock", ""))

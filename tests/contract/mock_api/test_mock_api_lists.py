@@ -92,8 +92,8 @@ def test_retrieve_equals_the_truth(
 
 def test_a_page_holds_ten_objects_by_default(client: stripe.StripeClient) -> None:
     """The envelope names its URL and whether there is more."""
-    page = client.v1.charges.list()
-    assert (len(page.data), page.has_more, page.url, page["object"]) == (10, True, "/v1/charges", "list")
+    page = raw(client, "/v1/charges")
+    assert (len(page.pop("data")), page) == (10, {"object": "list", "has_more": True, "url": "/v1/charges"})
 
 
 def test_has_more_speaks_of_the_direction_of_travel(client: stripe.StripeClient, truth: Truth) -> None:
