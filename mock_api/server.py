@@ -21,7 +21,7 @@ from mock_api.fault_layer import TRANSPORT
 from mock_api.world import World
 
 _START_SECONDS = 30.0
-_STOP_SECONDS = 5
+_STOP_SECONDS = 1
 
 
 class _Protocol(H11Protocol):

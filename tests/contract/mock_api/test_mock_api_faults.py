@@ -40,6 +40,20 @@ def test_a_scripted_answer_carries_its_headers_and_body(serve: Serve) -> None:
     )
 
 
+def test_a_scripted_answer_leaves_the_connection_usable(serve: Serve) -> None:
+    """Also when the body of the request was never read; nothing was executed."""
+    with (
+        serve(rules=(Rule(Answer(503), method="POST", nth=(1,)),)) as account,
+        httpx.Client(auth=AUTH) as client,
+    ):
+        statuses = [
+            client.post(f"{account.url}/v1/customers", data={"description": "x" * 100_000}).status_code
+            for _ in range(2)
+        ]
+        assert statuses == [503, 200]
+        assert len([row for row in get(account, "/v1/customers").json()["data"] if row["description"]]) == 1
+
+
 def test_a_drop_closes_the_connection_without_an_answer(serve: Serve) -> None:
     """Nothing is executed, and the server goes on."""
     with serve(rules=(Rule(Drop(), nth=(1,)),)) as account:

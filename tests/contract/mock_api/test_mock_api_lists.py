@@ -16,6 +16,7 @@ KINDS = (
     "refunds disputes balance_transactions payouts invoice_payments events"
 ).split()
 EVERYTHING: dict[str, Obj] = {"subscriptions": {"status": "all"}}
+BACKWARD: dict[str, Obj] = {**EVERYTHING, "events": {"type": "charge.*"}}
 NESTED = {"invoices": "lines", "subscriptions": "items"}
 MONTH = 30 * 86_400
 
@@ -68,7 +69,7 @@ def test_paging_forward_shows_every_object_once_newest_first(
 @pytest.mark.parametrize("kind", KINDS)
 def test_paging_backward_shows_the_same_in_reverse(client: stripe.StripeClient, kind: str) -> None:
     """Auto-paging with ending_before from the oldest object meets all newer ones, oldest first."""
-    params = {"limit": 100, **EVERYTHING.get(kind, {})}
+    params = {"limit": 100, **BACKWARD.get(kind, {})}
     forward = [row["id"] for row in service(client, kind).list(params).auto_paging_iter()]
     backward = [
         row["id"]

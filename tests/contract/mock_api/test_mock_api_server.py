@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from mock_api.faults import Latency, Rule
 from mock_api.server import default_start, running
 
 if TYPE_CHECKING:
@@ -29,6 +30,15 @@ def test_the_server_answers_when_the_block_begins_and_is_gone_when_it_ends(serve
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{account.url}/health")
     assert set(threading.enumerate()) <= before
+
+
+def test_the_server_ends_though_a_request_is_still_under_way(serve: Serve) -> None:
+    """A test need not wait for a latency that its client gave up on."""
+    with serve(rules=(Rule(Latency(60.0)),)) as account:
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.get(f"{account.url}/v1/prices", timeout=0.1)
+        left = time.monotonic()
+    assert time.monotonic() - left < 10
 
 
 def test_two_servers_run_side_by_side(serve: Serve) -> None:
