@@ -149,6 +149,7 @@ def _meta(run: RunContext, page: Page, offset: int) -> bytes:
             "offset": offset,
             "api_version": page.api_version,
             "request_id": page.request_id,
+            **({} if page.deleted_at is None else {"deleted_at": page.deleted_at}),
         }
     )
 

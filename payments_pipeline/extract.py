@@ -10,29 +10,27 @@ from time import monotonic
 
 from payments_pipeline import layout
 from payments_pipeline.bronze import Landed, PartNames, write_pages
-from payments_pipeline.entities import ENTITIES, EntitySpec, entity
+from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import SourceError
 from payments_pipeline.flow import BronzePart, Page, RunContext, Window
 from payments_pipeline.lake import Lake
-from payments_pipeline.state.coverage import DAY, Coverage, plan_windows, sliced
+from payments_pipeline.planning import EVENTS, Job, make_plan, unread_since
+from payments_pipeline.state.coverage import DAY, Coverage
 from payments_pipeline.state.documents import load
 from payments_pipeline.state.lease import Lease
-from payments_pipeline.state.manifest import EntityExtract, Manifest, Request, write_manifest
+from payments_pipeline.state.manifest import (
+    EntityExtract,
+    Manifest,
+    Request,
+    all_runs,
+    read_manifest,
+    write_manifest,
+)
 from payments_pipeline.state.snapshot import snapshot_of
 from payments_pipeline.storage import Storage
 from payments_pipeline.stripe.client import StripeClient
 
-_SLICES = 8
 _IDS_PER_PART = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """One bronze part to fetch: a window of an entity's list, or objects by id."""
-
-    spec: EntitySpec
-    window: Window | None = None
-    ids: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,31 +43,16 @@ class Fetching:
 
 
 def read_coverage(storage: Storage, name: str) -> Coverage:
-    """The entity's coverage; empty if nothing was fetched yet."""
-    return load(storage, layout.watermark(name), Coverage)[0] or Coverage(entity=name)
-
-
-def wanted(request: Request, spec: EntitySpec, ceiling: int) -> Window:
-    """The `created` window that `request` asks to have covered, never beyond the run's ceiling."""
-    end = min(request.end if request.end is not None else ceiling, ceiling)
-    start = request.start if request.start is not None else end - (request.days or 1) * DAY
-    if spec.retention_days is not None:
-        start = max(start, ceiling - spec.retention_days * DAY)
-    return Window(start, max(start, end))
-
-
-def plan(storage: Storage, request: Request, ceiling: int, *, safety_seconds: int) -> list[Job]:
-    """The list windows that a run must fetch; a list that must be read from its newest object down is not sliced."""
-    jobs = []
-    for name in request.entities:
-        spec = entity(name)
-        coverage = read_coverage(storage, name)
-        windows = plan_windows(wanted(request, spec, ceiling), coverage, safety_seconds=safety_seconds)
-        jobs += [
-            Job(spec, window)
-            for window in (sliced(windows, most=_SLICES) if spec.created_filter else windows)
-        ]
-    return jobs
+    """The entity's coverage; made again from the manifests if its file is lost."""
+    found = load(storage, layout.watermark(name), Coverage)[0]
+    if found is not None:
+        return found
+    windows = [
+        Window(start, end)
+        for run_id in all_runs(storage)
+        for start, end in read_manifest(storage, run_id).extract.entities.get(name, EntityExtract()).windows
+    ]
+    return Coverage(entity=name).extended(windows)
 
 
 class Extraction:
@@ -87,23 +70,39 @@ class Extraction:
         self._stopping = threading.Event()
 
     def __call__(self, request: Request, pending: Sequence[BronzePart]) -> Manifest:
-        """Fetch `request`, then whatever the new objects refer to; `pending` is bronze not yet in silver."""
+        """Fetch `request`, what changed meanwhile, and what the new objects refer to.
+
+        `pending` is bronze of other runs that is not yet in silver.
+        """
         started = monotonic()
         before = self.manifest.extract
-        jobs = plan(
-            self._lake.storage, request, self._run.ceiling, safety_seconds=self._fetching.safety_seconds
-        )
+        coverage = {name: read_coverage(self._lake.storage, name) for name in ENTITIES}
+        plan = make_plan(request, coverage, self._run.ceiling, safety_seconds=self._fetching.safety_seconds)
+        self._update(relisted=plan.relist)
+        if plan.relist:
+            self._lake.reporter.event("relisting", reason=plan.relist)
         try:
-            self._land(jobs)
-            self._close_references(pending)
+            self._note_held()
+            self._note(pending, observed=False)
+            self._note(before.parts, observed=True)
+            self._land(plan.jobs)
+            if EVENTS in request.entities:
+                self._land(self._changed(pending))
+            self._land(self._unconfirmed(request, everything=plan.relist is not None))
+            while missing := self._lake.engine.missing_ids():
+                self._land(_retrievals([(name, object_id, None) for name, object_id in missing]))
         finally:
             self._note_costs(before.seconds + monotonic() - started)
-        finished = self.manifest.extract.model_copy(update={"finished_at": self._lake.clock()})
-        self.manifest = self.manifest.model_copy(update={"extract": finished, "outcome": "extracted"})
+        if plan.relist:
+            self._extend(
+                EVENTS, Window(unread_since(coverage[EVENTS]) or self._run.ceiling, self._run.ceiling)
+            )
+        self._update(finished_at=self._lake.clock())
+        self.manifest = self.manifest.model_copy(update={"outcome": "extracted"})
         write_manifest(self._lake.storage, self.manifest)
         return self.manifest
 
-    def _land(self, jobs: Sequence[Job]) -> list[BronzePart]:
+    def _land(self, jobs: Sequence[Job]) -> None:
         """Fetch the jobs concurrently and commit each as it ends; the first failure stops the others."""
         landed: list[BronzePart] = []
         with ThreadPoolExecutor(self._fetching.workers, thread_name_prefix="fetch") as pool:
@@ -119,7 +118,7 @@ class Extraction:
                 self._stopping.set()
                 pool.shutdown(cancel_futures=True)
                 raise
-        return landed
+        self._note(landed, observed=True)
 
     def _fetch(self, job: Job) -> tuple[Landed, EntityExtract]:
         tally = _Tally()
@@ -134,7 +133,8 @@ class Extraction:
         if job.window is not None:
             pages = client.pages(job.spec, job.window)
         else:
-            pages = (client.retrieve(job.spec, object_id) for object_id in job.ids)
+            gone = job.deleted_at or {}
+            pages = (client.retrieve(job.spec, each, deleted_at=gone.get(each)) for each in job.ids)
         for page in pages:
             if self._stopping.is_set():
                 raise SourceError("stopped because another request failed; run again to continue.")
@@ -146,16 +146,14 @@ class Extraction:
         extract = self.manifest.extract
         entities = dict(extract.entities)
         entities[job.spec.name] = _added(entities.get(job.spec.name, EntityExtract()), counts)
-        update = {
-            "entities": entities,
-            "parts": extract.parts + landed.parts,
-            "quarantine": extract.quarantine + landed.quarantine,
-        }
-        self.manifest = self.manifest.model_copy(update={"extract": extract.model_copy(update=update)})
+        self._update(
+            entities=entities,
+            parts=extract.parts + landed.parts,
+            quarantine=extract.quarantine + landed.quarantine,
+        )
         write_manifest(self._lake.storage, self.manifest)
         if job.window is not None:
-            coverage = read_coverage(self._lake.storage, job.spec.name).extended([job.window])
-            self._lake.storage.put(layout.watermark(job.spec.name), coverage.sealed())
+            self._extend(job.spec.name, job.window)
         for part in landed.parts:
             self._lake.reporter.event(
                 "bronze_write_complete", entity=part.entity, records=part.rows, bytes=part.bytes, key=part.key
@@ -165,31 +163,58 @@ class Extraction:
                 "records_quarantined", entity=part.entity, records=part.rows, key=part.key
             )
 
-    def _close_references(self, pending: Sequence[BronzePart]) -> None:
-        """Retrieve by id what the lake's objects refer to and the lake does not hold, until nothing is missing."""
-        engine = self._lake.engine
+    def _changed(self, pending: Sequence[BronzePart]) -> list[Job]:
+        """Retrievals of every object that an event not yet in silver names, unless this run has read it anyway.
+
+        What this run has read was read after its ceiling was frozen, so it is newer than any event below it.
+        """
+        parts = [part for part in (*pending, *self.manifest.extract.parts) if part.entity == EVENTS]
+        files = [self._lake.storage.localize(part.key) for part in parts]
+        return _retrievals(self._lake.engine.changed_ids(ENTITIES[EVENTS], files))
+
+    def _unconfirmed(self, request: Request, *, everything: bool) -> list[Job]:
+        """Retrievals of what silver holds, may have changed without an event, and no list of this run showed.
+
+        That is what only a reference brought into the lake, and what was deleted while nobody read events.
+        """
+        jobs = []
+        for name in request.entities:
+            spec = ENTITIES[name]
+            if name == EVENTS or not (everything or spec.mutable_days):
+                continue
+            since = 0 if everything else self._run.ceiling - (spec.mutable_days or 0) * DAY
+            ids = self._lake.engine.unobserved_ids(name, since)
+            jobs += _retrievals([(name, object_id, None) for object_id in ids])
+        return jobs
+
+    def _note_held(self) -> None:
+        """Tell the engine which objects silver holds."""
         snapshot = snapshot_of(self._lake.latest())
         for model in self._lake.models.layer("silver"):
             if model.parent is None:
                 files = [self._lake.verified(part) for part in snapshot.get(model.qualified, {}).values()]
-                engine.collect_held(model.name, model.grain[0], files)
-        parts = [*pending, *self.manifest.extract.parts]
-        while parts:
-            for name, spec in ENTITIES.items():
-                files = [self._lake.storage.localize(part.key) for part in parts if part.entity == name]
-                engine.collect_ids(spec, files)
-            parts = self._land(_retrievals(engine.missing_ids()))
+                self._lake.engine.collect_held(model, files)
+
+    def _note(self, parts: Sequence[BronzePart], *, observed: bool) -> None:
+        """Tell the engine which objects the parts hold and refer to."""
+        for name, spec in ENTITIES.items():
+            files = [self._lake.storage.localize(part.key) for part in parts if part.entity == name]
+            self._lake.engine.collect_ids(spec, files, observed=observed)
+
+    def _extend(self, name: str, window: Window) -> None:
+        coverage = read_coverage(self._lake.storage, name).extended([window])
+        self._lake.storage.put(layout.watermark(name), coverage.sealed())
+
+    def _update(self, **changes: object) -> None:
+        self.manifest = self.manifest.model_copy(
+            update={"extract": self.manifest.extract.model_copy(update=changes)}
+        )
 
     def _note_costs(self, seconds: float) -> None:
         counts = self._fetching.client.counts
-        update = {
-            "seconds": round(seconds, 3),
-            "calls": counts.calls,
-            "retries": counts.retries,
-            "failures": counts.failures,
-        }
-        extract = self.manifest.extract.model_copy(update=update)
-        self.manifest = self.manifest.model_copy(update={"extract": extract})
+        self._update(
+            seconds=round(seconds, 3), calls=counts.calls, retries=counts.retries, failures=counts.failures
+        )
 
 
 class _Tally:
@@ -206,15 +231,15 @@ class _Tally:
             yield page
 
 
-def _retrievals(missing: Sequence[tuple[str, str]]) -> list[Job]:
-    """Jobs for the missing objects, a few hundred ids of one entity each."""
+def _retrievals(found: Sequence[tuple[str, str, int | None]]) -> list[Job]:
+    """Jobs for (entity, id, when an event says it was deleted), a few hundred ids of one entity each."""
     jobs = []
     for name, spec in ENTITIES.items():
-        ids = [object_id for entity_name, object_id in missing if entity_name == name]
-        jobs += [
-            Job(spec, ids=tuple(ids[start : start + _IDS_PER_PART]))
-            for start in range(0, len(ids), _IDS_PER_PART)
-        ]
+        mine = [(object_id, gone) for entity, object_id, gone in found if entity == name]
+        for start in range(0, len(mine), _IDS_PER_PART):
+            some = mine[start : start + _IDS_PER_PART]
+            gone_at = {object_id: gone for object_id, gone in some if gone is not None}
+            jobs.append(Job(spec, ids=tuple(object_id for object_id, _ in some), deleted_at=gone_at))
     return jobs
 
 

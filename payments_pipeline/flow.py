@@ -48,7 +48,10 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What one API call returned: the JSON text of each record exactly as received, newest first."""
+    """What one API call returned: the JSON text of each record exactly as received, newest first.
+
+    `deleted_at` (Unix seconds) is set on the page of a deleted object if an event told when.
+    """
 
     entity: str
     source: Source
@@ -56,6 +59,7 @@ class Page:
     request_id: str
     api_version: str
     records: tuple[bytes, ...]
+    deleted_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

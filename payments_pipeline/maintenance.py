@@ -12,10 +12,9 @@ from payments_pipeline.bronze import file_sha256
 from payments_pipeline.errors import CorruptObject, ObjectMissing, StorageError
 from payments_pipeline.flow import BronzePart, Partition
 from payments_pipeline.lake import Lake
-from payments_pipeline.pipeline import all_runs
 from payments_pipeline.state.head import commit, read_head
 from payments_pipeline.state.lease import Holder, Lease
-from payments_pipeline.state.manifest import Manifest, read_manifest
+from payments_pipeline.state.manifest import Manifest, all_runs, read_manifest
 from payments_pipeline.storage import Storage
 
 _SHOWN = 20

@@ -25,6 +25,7 @@ from payments_pipeline.state.manifest import (
     Quality,
     Request,
     Transform,
+    all_runs,
     check_same_request,
     find_manifest,
     read_manifest,
@@ -192,11 +193,6 @@ def last_staged(storage: Storage) -> str:
 def parts_of(storage: Storage, run_ids: Sequence[str]) -> list[BronzePart]:
     """The committed bronze parts of these runs, in their order."""
     return [part for run_id in run_ids for part in read_manifest(storage, run_id).extract.parts]
-
-
-def all_runs(storage: Storage) -> tuple[str, ...]:
-    """Every run that has a manifest."""
-    return tuple(layout.run_id_of(info.key) for info in storage.list(layout.MANIFESTS))
 
 
 def _evidence(lake: Lake, manifest: Manifest, max_quarantine_share: float) -> Evidence:

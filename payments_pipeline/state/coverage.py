@@ -65,6 +65,11 @@ def subtract(window: Window, covered: Sequence[Window]) -> list[Window]:
     return [part for part in missing if part]
 
 
+def intersect(window: Window, others: Iterable[Window]) -> list[Window]:
+    """The parts of `window` that the others hold."""
+    return union(Window(max(window.start, other.start), min(window.end, other.end)) for other in others)
+
+
 def plan_windows(wanted: Window, coverage: Coverage, *, safety_seconds: int) -> list[Window]:
     """What to list so that `wanted` is covered afterwards: what is missing, and the safety window again.
 

@@ -38,7 +38,10 @@ class EntityExtract(pydantic.BaseModel):
 
 
 class Extract(pydantic.BaseModel):
-    """The extraction step; `finished_at` None: some windows are still to be fetched, the parts named are committed."""
+    """The extraction step; `finished_at` None: some windows are still to be fetched, the parts named are committed.
+
+    `relisted` says why everything covered was listed again, if it was.
+    """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
     finished_at: datetime | None = None
@@ -49,6 +52,7 @@ class Extract(pydantic.BaseModel):
     calls: int = 0
     retries: int = 0
     failures: int = 0
+    relisted: str | None = None
 
 
 class Transform(pydantic.BaseModel):
@@ -118,6 +122,11 @@ def read_manifest(storage: Storage, run_id: str) -> Manifest:
             f"'payments-pipeline status' lists the runs that this lake knows."
         )
     return found
+
+
+def all_runs(storage: Storage) -> tuple[str, ...]:
+    """Every run that has a manifest."""
+    return tuple(layout.run_id_of(info.key) for info in storage.list(layout.MANIFESTS))
 
 
 def check_same_request(manifest: Manifest, request: Request) -> None:

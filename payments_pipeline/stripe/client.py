@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -148,17 +148,21 @@ class StripeClient:
             if oldest is not None and oldest < window.start:
                 return
 
-    def retrieve(self, spec: EntitySpec, object_id: str) -> Page:
-        """The object by id as a page of one; source `absent` and its id alone if the API knows no such id."""
+    def retrieve(self, spec: EntitySpec, object_id: str, *, deleted_at: int | None = None) -> Page:
+        """The object by id as a page of one; source `absent` and its id alone if the API knows no such id.
+
+        `deleted_at` is passed on: when an event says the object was deleted, if one does.
+        """
         path = f"{spec.name}/{quote(object_id, safe='')}"
+        asked_at = self._clock()
         try:
             answer = self._call(path, {}, single)
         except SourceRefused as refusal:
             if refusal.status != 404 or refusal.code != "resource_missing":
                 raise
             stub = msgspec.json.encode({"id": object_id, "object": spec.object, "deleted": True})
-            return Page(spec.name, "absent", self._clock(), "", API_VERSION, (stub,))
-        return self._page(spec, "retrieve", answer, None)
+            return Page(spec.name, "absent", asked_at, "", API_VERSION, (stub,), deleted_at)
+        return replace(self._page(spec, "retrieve", answer, None), deleted_at=deleted_at)
 
     def _completed(self, spec: EntitySpec, texts: tuple[bytes, ...]) -> tuple[bytes, ...]:
         """The records with their nested list paged to the end, where the answer showed only its beginning."""

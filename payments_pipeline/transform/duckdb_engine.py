@@ -42,7 +42,10 @@ class DuckDBEngine:
         self._connection = _hardened([*folders, scratch], scratch, options or EngineOptions())
         for layer in _LAYERS:
             self._run(f"create schema {layer}")
-        self._run("create table built.ids (entity varchar, id varchar, is_held boolean)")
+        self._run(
+            "create table built.held (entity varchar, id varchar, created_at timestamp, is_deleted boolean)"
+        )
+        self._run("create table built.ids (entity varchar, id varchar, role varchar)")
         for spec in specs:
             self._run(statements.empty_bronze(spec))
 
@@ -109,24 +112,34 @@ class DuckDBEngine:
             statements.unreconciled(spec, model), {"files": _texts(files), "size": 2 * MAX_RECORD_BYTES}
         )
 
-    def collect_ids(self, spec: EntitySpec, files: Sequence[Path]) -> None:
-        if files:
-            self._run(statements.collect_ids(spec), _reading_lines(spec, files))
-
-    def collect_held(self, entity: str, column: str, files: Sequence[Path]) -> None:
+    def collect_held(self, model: ModelSpec, files: Sequence[Path]) -> None:
         if files:
             self._run(
-                f"insert into built.ids select $entity, {_name(column)}, true "
+                f"insert into built.held select $entity, {_name(model.grain[0])}, created_at, is_deleted "
                 "from read_parquet($files, hive_partitioning = false)",
-                {"entity": entity, "files": _texts(files)},
+                {"entity": model.name, "files": _texts(files)},
             )
 
+    def collect_ids(self, spec: EntitySpec, files: Sequence[Path], *, observed: bool) -> None:
+        if files:
+            self._run(statements.collect_ids(spec, observed=observed), _reading_lines(spec, files))
+
     def missing_ids(self) -> Sequence[tuple[str, str]]:
-        rows = self._run(
-            "select entity, id from built.ids where id is not null and entity is not null "
-            "group by entity, id having not bool_or(is_held) order by entity, id"
-        )
+        rows = self._run(statements.MISSING_IDS)
         return [(str(entity), str(object_id)) for entity, object_id in rows]
+
+    def changed_ids(self, spec: EntitySpec, files: Sequence[Path]) -> Sequence[tuple[str, str, int | None]]:
+        if not files:
+            return []
+        rows = self._run(statements.changed_ids(), _reading_lines(spec, files))
+        return [
+            (str(entity), str(object_id), None if gone is None else int(str(gone)))
+            for entity, object_id, gone in rows
+        ]
+
+    def unobserved_ids(self, entity: str, since: int) -> Sequence[str]:
+        rows = self._run(statements.UNOBSERVED_IDS, {"entity": entity, "since": since})
+        return [str(object_id) for (object_id,) in rows]
 
     def write_views(self, path: Path, relations: Mapping[str, Sequence[Path]]) -> None:
         self._run(f"attach {_text(str(path))} as views (storage_version 'v1.0.0')")

@@ -83,14 +83,26 @@ class Engine(Protocol):
         A row per (created date, currency): objects and sum of amounts in the files' latest states, and in silver.
         """
 
-    def collect_ids(self, spec: EntitySpec, files: Sequence[Path]) -> None:
-        """Note the ids that bronze files hold and the ids that their objects refer to."""
+    def collect_held(self, model: ModelSpec, files: Sequence[Path]) -> None:
+        """Note the objects that a silver model's files hold."""
 
-    def collect_held(self, entity: str, column: str, files: Sequence[Path]) -> None:
-        """Note the ids in a column of Parquet files as held."""
+    def collect_ids(self, spec: EntitySpec, files: Sequence[Path], *, observed: bool) -> None:
+        """Note the ids that bronze files hold and the ids that their objects refer to.
+
+        `observed` marks them as read by this very run.
+        """
 
     def missing_ids(self) -> Sequence[tuple[str, str]]:
         """(entity, id) of every object that was referred to and is not held, sorted."""
+
+    def changed_ids(self, spec: EntitySpec, files: Sequence[Path]) -> Sequence[tuple[str, str, int | None]]:
+        """(entity, id, deleted at) of every object named by an event in `files` that silver does not hold.
+
+        Objects observed by this run are left out; the time is that of an event that says it was deleted.
+        """
+
+    def unobserved_ids(self, entity: str, since: int) -> Sequence[str]:
+        """Ids of living objects that silver holds, created at or after `since`, and this run has not observed."""
 
     def write_views(self, path: Path, relations: Mapping[str, Sequence[Path]]) -> None:
         """Write a database file of views over Parquet files, by qualified name, for ad-hoc questions."""

@@ -226,19 +226,59 @@ where received.objects is distinct from held.objects or received.total is distin
 """
 
 
-def collect_ids(spec: EntitySpec) -> str:
-    """A statement that notes the lines' own ids as held and the ids they refer to as not (yet) held."""
-    own = f"[{{'entity': {text(spec.name)}, 'id': data.id, 'is_held': true}}]"
-    others = [
-        f"list_transform({_ids_at(reference.path)}, lambda id: "
-        f"{{'entity': {_target(reference)}, 'id': id, 'is_held': false}})"
-        for reference in spec.references
-    ]
-    listed = own
-    for other in others:
-        listed = f"list_concat({listed}, {other})"
+MISSING_IDS = """
+select entity, id
+from built.ids
+where role = 'wanted' and id is not null and entity is not null
+except
+select entity, id from built.ids where role in ('held', 'observed')
+except
+select entity, id from built.held
+order by entity, id
+"""
+"""What was referred to and is nowhere in the lake."""
+
+UNOBSERVED_IDS = """
+select id
+from built.held
+where entity = $entity and not is_deleted and created_at >= make_timestamp($since::bigint * 1000000)
+except
+select id from built.ids where entity = $entity and role = 'observed'
+order by id
+"""
+"""What silver holds and this run has not read."""
+
+
+def changed_ids() -> str:
+    """The objects that events name which silver does not hold yet, but for those this run has read."""
+    entities = " ".join(f"when {text(spec.object)} then {text(spec.name)}" for spec in ENTITIES.values())
+    return f"""
+with notices as (
+    select
+        case data.data.object.object {entities} end as entity,
+        data.data.object.id as id,
+        case when ends_with(data.type, '.deleted') then data.created end as deleted_at
+    from {_READ}
+    where data.id not in (select id from built.held where entity = 'events')
+)
+select entity, id, max(deleted_at)
+from notices
+anti join (select entity, id from built.ids where role = 'observed') as observed using (entity, id)
+where entity is not null and id is not null
+group by entity, id
+order by entity, id
+"""
+
+
+def collect_ids(spec: EntitySpec, *, observed: bool) -> str:
+    """A statement that notes the lines' own ids as held (or observed) and the ids they refer to as wanted."""
+    role = "observed" if observed else "held"
+    listed = f"[{{'entity': {text(spec.name)}, 'id': data.id, 'role': {text(role)}}}]"
+    for reference in spec.references:
+        wanted = f"{{'entity': {_target(reference)}, 'id': id, 'role': 'wanted'}}"
+        listed = f"list_concat({listed}, list_transform({_ids_at(reference.path)}, lambda id: {wanted}))"
     return (
-        f"insert into built.ids select distinct found.entity, found.id, found.is_held "
+        "insert into built.ids select distinct found.entity, found.id, found.role "
         f"from (select unnest({listed}) as found from {_READ})"
     )
 

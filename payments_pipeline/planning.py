@@ -1,0 +1,100 @@
+"""What a run must fetch, from what it was asked for and what the lake holds. Pure: no clock, no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from payments_pipeline.entities import ENTITIES, EntitySpec, entity
+from payments_pipeline.flow import Window
+from payments_pipeline.state.coverage import DAY, Coverage, intersect, plan_windows, sliced, union
+from payments_pipeline.state.manifest import Request
+
+EVENTS = "events"
+MAX_EVENTS_GAP_DAYS = 25
+"""Events are kept for 30 days; after this many unread ones the lake is compared with the account instead."""
+
+_SLICES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One bronze part to fetch: a window of an entity's list, or objects by id.
+
+    `deleted_at` gives, for ids an event reports as deleted, that event's time (Unix seconds).
+    """
+
+    spec: EntitySpec
+    window: Window | None = None
+    ids: tuple[str, ...] = ()
+    deleted_at: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The windows to list. `relist` says why everything that is covered is listed again, if it is."""
+
+    jobs: tuple[Job, ...]
+    relist: str | None
+
+
+def make_plan(
+    request: Request, coverage: Mapping[str, Coverage], ceiling: int, *, safety_seconds: int
+) -> Plan:
+    """The windows that leave `request` covered and everything that may have changed read again.
+
+    Per entity: what is missing, the safety window, and what of the covered past may still change without an
+    event saying so. Where events were not read for too long, all of the covered past.
+    """
+    relist = _why_relist(request, coverage, ceiling)
+    jobs = []
+    for name in request.entities:
+        spec, known = entity(name), coverage[name]
+        windows = plan_windows(wanted(request, spec, known, ceiling), known, safety_seconds=safety_seconds)
+        if relist and name != EVENTS:
+            windows = union([*windows, *known.windows()])
+        elif spec.mutable_days is not None:
+            horizon = Window(ceiling - spec.mutable_days * DAY, ceiling)
+            windows = union([*windows, *intersect(horizon, known.windows())])
+        slices = sliced(windows, most=_SLICES) if spec.created_filter else windows
+        jobs += [Job(spec, window) for window in slices]
+    return Plan(tuple(jobs), relist)
+
+
+def wanted(request: Request, spec: EntitySpec, coverage: Coverage, ceiling: int) -> Window:
+    """The `created` window to be covered afterwards, never beyond the run's ceiling.
+
+    Days are counted back from the ceiling, or from the watermark if that is older: a missed run leaves no gap.
+    Events are always read from where their unbroken record ends, as far back as the API keeps them.
+    """
+    end = min(request.end if request.end is not None else ceiling, ceiling)
+    if request.start is not None:
+        start = request.start
+    else:
+        start = ceiling - (request.days or 1) * DAY
+        if coverage.watermark is not None:
+            start = min(start, coverage.watermark)
+    if spec.name == EVENTS and coverage.intervals:
+        start, end = min(start, coverage.intervals[0][1]), ceiling
+    if spec.retention_days is not None:
+        start = max(start, ceiling - spec.retention_days * DAY)
+    return Window(start, max(start, end))
+
+
+def unread_since(coverage: Coverage) -> int | None:
+    """The second up to which events were read without a gap; None if they never were."""
+    return coverage.intervals[0][1] if coverage.intervals else None
+
+
+def _why_relist(request: Request, coverage: Mapping[str, Coverage], ceiling: int) -> str | None:
+    """Why the events cannot tell everything that changed since the lake was last current; None if they can."""
+    if EVENTS not in request.entities:
+        return None
+    if not any(coverage[name].intervals for name in ENTITIES if name != EVENTS):
+        return None
+    since = unread_since(coverage[EVENTS])
+    if since is None:
+        return "events were never read, though other objects were"
+    if since < ceiling - MAX_EVENTS_GAP_DAYS * DAY:
+        return f"events were not read for more than {MAX_EVENTS_GAP_DAYS} days"
+    return None
