@@ -44,7 +44,16 @@ class Catalog(State):
 
     def create_price(self, **fields: Any) -> Obj:
         """A new price of `unit_amount` minor units of `currency`; recurring when `recurring` names an interval."""
-        known = {"product", "currency", "unit_amount", "recurring", "nickname", "lookup_key", "metadata", "active"}
+        known = {
+            "product",
+            "currency",
+            "unit_amount",
+            "recurring",
+            "nickname",
+            "lookup_key",
+            "metadata",
+            "active",
+        }
         refuse_unknown(fields, known | {"product_data", "tax_behavior"})
         currency = require("currency", fields.get("currency"))
         if not is_supported(currency):
@@ -57,7 +66,11 @@ class Catalog(State):
         product = self._find("products", require("product", fields.get("product")), "product")
         usual: Obj = {"active": True, "tax_behavior": "unspecified", "metadata": {}}
         terms = recurring_terms(fields.pop("recurring", None))
-        fields |= {"product": product["id"], "unit_amount": amount, "unit_amount_decimal": decimal_text(amount)}
+        fields |= {
+            "product": product["id"],
+            "unit_amount": amount,
+            "unit_amount_decimal": decimal_text(amount),
+        }
         kind = "recurring" if terms else "one_time"
         return self._create("prices", **(usual | fields), recurring=terms, type=kind)
 
@@ -83,7 +96,17 @@ def recurring_terms(terms: Obj | None) -> Obj | None:
 
 def plan_of(price: Obj) -> Obj:
     """The legacy plan object that Stripe still shows beside the price of a subscription item."""
-    same = ("active", "billing_scheme", "created", "currency", "id", "livemode", "metadata", "nickname", "product")
+    same = (
+        "active",
+        "billing_scheme",
+        "created",
+        "currency",
+        "id",
+        "livemode",
+        "metadata",
+        "nickname",
+        "product",
+    )
     terms = price["recurring"]
     return shape(
         "plan",

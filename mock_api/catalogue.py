@@ -84,5 +84,7 @@ def _product(business: Business, name: str, description: str, *, unit_label: str
 def _price(business: Business, product: str, currency: str, amount: int, interval: str | None) -> str:
     recurring = {"interval": interval} if interval else None
     with business.own_request():
-        price = business.create_price(product=product, currency=currency, unit_amount=amount, recurring=recurring)
+        price = business.create_price(
+            product=product, currency=currency, unit_amount=amount, recurring=recurring
+        )
     return str(price["id"])

@@ -30,6 +30,8 @@ DECLINING_CARDS: Mapping[str, str] = {
 }
 """Last four digits of the test cards that attach but never pay -> decline code."""
 
+ATTACHED = "The payment method you provided has already been attached to a customer."
+
 CUSTOMER_FIELDS = frozenset(
     "address balance description email metadata name phone preferred_locales shipping tax_exempt".split()
 )
@@ -41,6 +43,8 @@ class Customers(State):
     def create_customer(self, **fields: Any) -> Obj:
         """A new customer; `payment_method` is attached to it, `invoice_settings` may name a default."""
         method, settings = fields.pop("payment_method", None), fields.pop("invoice_settings", None)
+        if method and self._find("payment_methods", method, "payment_method")["customer"]:
+            raise WorldError("payment_method_unexpected_state", ATTACHED, "payment_method")
         fresh: Obj = {"balance": 0, "delinquent": False, "discount": None, "next_invoice_sequence": 1}
         fresh |= {"preferred_locales": [], "tax_exempt": "none", "metadata": {}}
         fresh |= self._customer_fields(fields)
@@ -71,12 +75,17 @@ class Customers(State):
     def create_payment_method(self, *, type: str = "card", **fields: Any) -> Obj:
         """An unattached card or SEPA debit account; `card` and `sepa_debit` name only what differs from the usual."""
         if type not in ("card", "sepa_debit"):
-            raise WorldError("parameter_invalid", f"Invalid type: must be one of card or sepa_debit, not {type}", "type")
+            raise WorldError(
+                "parameter_invalid", f"Invalid type: must be one of card or sepa_debit, not {type}", "type"
+            )
         known = {"billing_details", "metadata", "card", "sepa_debit", "allow_redisplay"}
         refuse_unknown(fields, known)
         details = fields.pop(type, None) or {}
         fields.pop("card" if type == "sepa_debit" else "sepa_debit", None)
-        billing = {**shape("payment_method")["billing_details"], **(fields.pop("billing_details", None) or {})}
+        billing = {
+            **shape("payment_method")["billing_details"],
+            **(fields.pop("billing_details", None) or {}),
+        }
         values: Obj = {"allow_redisplay": "unspecified", "metadata": {}, "billing_details": billing} | fields
         part = self._card(**details) if type == "card" else self._sepa_debit(**details)
         return self._create("payment_methods", event=None, type=type, **(values | {type: part}))
@@ -86,15 +95,16 @@ class Customers(State):
         method = self._find("payment_methods", id, "payment_method")
         self._find("customers", require("customer", customer), "customer")
         if method["customer"] not in (None, customer):
-            message = "The payment method you provided has already been attached to a customer."
-            raise WorldError("payment_method_unexpected_state", message, "payment_method")
+            raise WorldError("payment_method_unexpected_state", ATTACHED, "payment_method")
         return self._change("payment_methods", id, "attached", customer=customer)
 
     def detach_payment_method(self, id: str) -> Obj:
         """Take a payment method from its customer; it stops being the customer's default."""
         method = self._find("payment_methods", id, "payment_method")
         if method["customer"] is None:
-            message = "The payment method you provided is not attached to a customer so detachment is impossible."
+            message = (
+                "The payment method you provided is not attached to a customer so detachment is impossible."
+            )
             raise WorldError("payment_method_unexpected_state", message, "payment_method")
         customer = self._living["customers"].get(method["customer"])
         if customer and customer["invoice_settings"]["default_payment_method"] == id:
@@ -130,7 +140,9 @@ class Customers(State):
         method = self._find("payment_methods", id, "payment_method")
         if method["customer"] != customer:
             message = f"The customer does not have a payment method with the ID {id}. "
-            raise WorldError("resource_missing", message + "It must be attached to the customer.", "payment_method")
+            raise WorldError(
+                "resource_missing", message + "It must be attached to the customer.", "payment_method"
+            )
         return method
 
     def _card(self, **given: Any) -> Obj:

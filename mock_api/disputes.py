@@ -11,7 +11,12 @@ from mock_api.shapes import Obj, shape
 from mock_api.state import WorldError
 
 EVIDENCE_DAYS = 9
-NETWORK_CODES = {"fraudulent": "10.4", "product_not_received": "13.1", "duplicate": "12.6.1", "general": "13.3"}
+NETWORK_CODES = {
+    "fraudulent": "10.4",
+    "product_not_received": "13.1",
+    "duplicate": "12.6.1",
+    "general": "13.3",
+}
 OPEN = ("needs_response", "under_review", "warning_needs_response", "warning_under_review")
 
 
@@ -24,7 +29,9 @@ class Disputes(Payments):
         amount = paid["amount"] - paid["amount_refunded"]
         if paid["status"] != "succeeded" or paid["disputed"] or amount <= 0:
             raise WorldError("charge_not_disputable", f"Charge {charge} can't be disputed.", "charge")
-        due = shape("dispute")["evidence_details"] | {"due_by": self.now - self.now % DAY + EVIDENCE_DAYS * DAY - 1}
+        due = shape("dispute")["evidence_details"] | {
+            "due_by": self.now - self.now % DAY + EVIDENCE_DAYS * DAY - 1
+        }
         dispute = self._create(
             "disputes",
             amount=amount,
@@ -49,7 +56,8 @@ class Disputes(Payments):
             "disputes",
             id,
             evidence=dispute["evidence"] | evidence,
-            evidence_details=details | {"has_evidence": True, "submission_count": details["submission_count"] + 1},
+            evidence_details=details
+            | {"has_evidence": True, "submission_count": details["submission_count"] + 1},
             status=f"{warning}under_review",
         )
 
@@ -59,7 +67,9 @@ class Disputes(Payments):
         if dispute["status"].startswith("warning_"):
             return self._change("disputes", id, "closed", status="warning_closed")
         if won:
-            entry = Entry("adjustment", id, dispute["amount"], dispute["currency"], category="dispute_reversal")
+            entry = Entry(
+                "adjustment", id, dispute["amount"], dispute["currency"], category="dispute_reversal"
+            )
             transactions = [*dispute["balance_transactions"], self._book(entry)]
             self._change("disputes", id, "funds_reinstated", balance_transactions=transactions, status="won")
             closed = self._find("disputes", id)
@@ -79,7 +89,9 @@ class Disputes(Payments):
             "Dispute fee",
             category="dispute",
         )
-        return self._change("disputes", dispute["id"], "funds_withdrawn", balance_transactions=[self._book(entry)])
+        return self._change(
+            "disputes", dispute["id"], "funds_withdrawn", balance_transactions=[self._book(entry)]
+        )
 
     def _open_dispute(self, id: str) -> Obj:
         dispute = self._find("disputes", id, "dispute")

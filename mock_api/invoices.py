@@ -65,9 +65,22 @@ class Invoices(Payments, Catalog):
         lines = [self._manual_line(item, currency) for item in items]
         period = (self.now, self.now)
         bill = Bill(
-            customer, currency, lines, "manual", period, collection_method=collection_method, metadata=metadata
+            customer,
+            currency,
+            lines,
+            "manual",
+            period,
+            collection_method=collection_method,
+            metadata=metadata,
         )
         return self._draft(bill)
+
+    def cancel_payment_intent(self, id: str, *, cancellation_reason: str | None = None) -> Obj:
+        """Give up an intent that has not succeeded; an invoice's intent is cancelled by voiding the invoice."""
+        if id in self._invoice_of:
+            message = "You cannot cancel the PaymentIntent for an invoice: void the invoice instead."
+            raise WorldError("payment_intent_unexpected_state", message, "intent")
+        return super().cancel_payment_intent(id, cancellation_reason=cancellation_reason)
 
     def delete_draft_invoice(self, id: str) -> Obj:
         """Delete a manual invoice that was never finalized; returns its stub."""
@@ -114,7 +127,9 @@ class Invoices(Payments, Catalog):
             self._emit("invoice.sent", invoice)
         return invoice
 
-    def pay_invoice(self, id: str, *, payment_method: str | None = None, decline_code: str | None = None) -> Obj:
+    def pay_invoice(
+        self, id: str, *, payment_method: str | None = None, decline_code: str | None = None
+    ) -> Obj:
         """Attempt to collect an open invoice (a draft is finalized first); the invoice tells how it went."""
         if self._find("invoices", id, "invoice")["status"] == "draft":
             self.finalize_invoice(id)
@@ -142,7 +157,9 @@ class Invoices(Payments, Catalog):
 
     def mark_uncollectible(self, id: str) -> Obj:
         """Write an open invoice off; it can still be paid."""
-        return self._close(self._in_status(id, "open"), "uncollectible", "marked_uncollectible_at", "marked_uncollectible")
+        return self._close(
+            self._in_status(id, "open"), "uncollectible", "marked_uncollectible_at", "marked_uncollectible"
+        )
 
     def charge_of(self, invoice: str) -> str | None:
         """The latest charge made for an invoice, if any."""
@@ -184,7 +201,11 @@ class Invoices(Payments, Catalog):
 
     def _retry(self, id: str, attempt: int) -> None:
         invoice = self._find("invoices", id)
-        if invoice["status"] == "open" and invoice["attempt_count"] == attempt and not self._abandoned(invoice):
+        if (
+            invoice["status"] == "open"
+            and invoice["attempt_count"] == attempt
+            and not self._abandoned(invoice)
+        ):
             self.pay_invoice(id)
 
     def _abandoned(self, invoice: Obj) -> bool:
@@ -196,7 +217,9 @@ class Invoices(Payments, Catalog):
             amount=invoice["amount_due"],
             currency=invoice["currency"],
             customer=invoice["customer"],
-            description=PAYMENT_DESCRIPTIONS.get(invoice["billing_reason"], f"Payment for invoice {invoice['number']}"),
+            description=PAYMENT_DESCRIPTIONS.get(
+                invoice["billing_reason"], f"Payment for invoice {invoice['number']}"
+            ),
         )
         payment = self._create(
             "invoice_payments",
@@ -226,7 +249,9 @@ class Invoices(Payments, Catalog):
         if due:
             payment, _ = self._payment_of[id]
             times = {"canceled_at": None, "paid_at": self.now}
-            self._change("invoice_payments", payment, "paid", amount_paid=due, status="paid", status_transitions=times)
+            self._change(
+                "invoice_payments", payment, "paid", amount_paid=due, status="paid", status_transitions=times
+            )
         paid = self._change(
             "invoices",
             id,
@@ -251,7 +276,9 @@ class Invoices(Payments, Catalog):
         """Count the attempt and plan the next one; a first subscription invoice is left to the customer."""
         attempts = invoice["attempt_count"] + 1
         retries = invoice["collection_method"] == "charge_automatically"
-        retries = retries and invoice["billing_reason"] != "subscription_create" and attempts <= len(RETRY_DAYS)
+        retries = (
+            retries and invoice["billing_reason"] != "subscription_create" and attempts <= len(RETRY_DAYS)
+        )
         again = self.now + RETRY_DAYS[attempts - 1] * DAY if retries else None
         failed = self._change(
             "invoices",
@@ -285,7 +312,7 @@ class Invoices(Payments, Catalog):
         if id not in self._payment_of:
             return
         payment, intent = self._payment_of[id]
-        self.cancel_payment_intent(intent, cancellation_reason=reason)
+        super().cancel_payment_intent(intent, cancellation_reason=reason)
         times = {"canceled_at": self.now, "paid_at": None}
         self._change_quietly("invoice_payments", payment, status="canceled", status_transitions=times)
 
@@ -318,7 +345,9 @@ class Invoices(Payments, Catalog):
             return Line(int(item["amount"]), item.get("description"), period, invoice_item=own)
         price, quantity = self._find("prices", item["price"], "price"), int(item.get("quantity", 1))
         if price["recurring"] or price["currency"] != currency:
-            raise WorldError("parameter_invalid", f"The price specified must be one-time and in {currency}.", "price")
+            raise WorldError(
+                "parameter_invalid", f"The price specified must be one-time and in {currency}.", "price"
+            )
         name = self._find("products", price["product"])["name"]
         return Line(price["unit_amount"] * quantity, name, period, quantity, price, invoice_item=own)
 

@@ -15,6 +15,8 @@ SETTLEMENT_DAYS = {"usd": 2, "eur": 3, "gbp": 3, "jpy": 4}
 PAYOUT_WEEKDAYS = {"usd": range(7), "eur": range(7), "gbp": (0,), "jpy": (3,)}
 """Settlement currency -> weekdays (Monday = 0) of its automatic payouts."""
 
+MONTHLY_FEE = 2500
+
 PAYOUT_FAILURES = {
     "account_closed": "The bank account has been closed.",
     "no_account": "The bank account details on file are probably incorrect: no such account was found.",
@@ -86,7 +88,9 @@ class Ledger(State):
         paid = dict(self._payable.get(currency, {}))
         amount = sum(paid.values())
         if amount <= 0:
-            raise WorldError("balance_insufficient", f"You have no available {currency} balance to pay out.", "amount")
+            raise WorldError(
+                "balance_insufficient", f"You have no available {currency} balance to pay out.", "amount"
+            )
         arrival = self.now - self.now % DAY + 2 * DAY
         payout = self._create("payouts", event=None, **self._payout_fields(currency, amount, arrival))
         id = payout["id"]
@@ -110,7 +114,9 @@ class Ledger(State):
     def payout_failed(self, id: str, code: str = "account_closed") -> Obj:
         """The bank has sent the payout back; its amount is available again and goes into the next payout."""
         payout = self._in_transit(id)
-        entry = Entry("payout_failure", id, payout["amount"], payout["currency"], description="PAYOUT FAILURE")
+        entry = Entry(
+            "payout_failure", id, payout["amount"], payout["currency"], description="PAYOUT FAILURE"
+        )
         return self._change(
             "payouts",
             id,
@@ -121,6 +127,10 @@ class Ledger(State):
             failure_code=code,
             failure_message=PAYOUT_FAILURES.get(code),
         )
+
+    def charge_monthly_fee(self, description: str) -> Obj:
+        """What Stripe itself bills the account: taken from the balance, a transaction without source."""
+        return self._book(Entry("stripe_fee", None, -MONTHLY_FEE, "usd", description=description))
 
     def _pay_out_due(self) -> None:
         weekday = (self.now // DAY + 3) % 7  # 1970-01-01 was a Thursday

@@ -58,4 +58,6 @@ class Line:
             return None
         details = {"price": self.price["id"], "product": self.price["product"]}
         unit = self.price["unit_amount_decimal"]
-        return shape("line_item.pricing", type="price_details", price_details=details, unit_amount_decimal=unit)
+        return shape(
+            "line_item.pricing", type="price_details", price_details=details, unit_amount_decimal=unit
+        )

@@ -14,7 +14,16 @@ from mock_api.state import WorldError
 
 T = TypeVar("T")
 
-COUNTRIES = {"US": "usd", "CA": "usd", "DE": "eur", "FR": "eur", "NL": "eur", "GB": "gbp", "JP": "jpy", "KW": "kwd"}
+COUNTRIES = {
+    "US": "usd",
+    "CA": "usd",
+    "DE": "eur",
+    "FR": "eur",
+    "NL": "eur",
+    "GB": "gbp",
+    "JP": "jpy",
+    "KW": "kwd",
+}
 COUNTRY_WEIGHTS = (34, 8, 14, 10, 6, 14, 9, 5)
 CITIES = {
     "US": ("Springfield", "IL", "62701"),
@@ -72,7 +81,12 @@ class Life:
             self.business.create_customer,
             name=f"Mock Customer {self.name}",
             email=f"customer-{self.name}@example.com",
-            address={"city": city, "country": self.country, "line1": "1 Example Road", "postal_code": postal_code}
+            address={
+                "city": city,
+                "country": self.country,
+                "line1": "1 Example Road",
+                "postal_code": postal_code,
+            }
             | ({"state": state} if state else {}),
             preferred_locales=[LOCALES[self.country]] if self.country in LOCALES else [],
             metadata={"source": self.dice.choice(["web", "sales", "referral"])} if self.chance(0.7) else {},

@@ -78,8 +78,7 @@ VARIANTS = (
 
 LEFT_OUT: Mapping[str, str] = {
     "charge": "authorization_code level3 presentment_details radar_options refunds transfer",
-    "charge.billing_details": "",
-    "charge.outcome": "",
+    "charge.fraud_details": "stripe_report user_report",
     "charge.payment_method_details.card": (
         "capture_before description electronic_commerce_indicator iin issuer moto "
         "setup_credential_usage stored_credential_usage"
@@ -98,8 +97,11 @@ LEFT_OUT: Mapping[str, str] = {
     "event.data": "previous_attributes",
     "invoice": "amount_paid_off_stripe confirmation_secret payments status_details threshold_reason",
     "invoice.issuer": "account",
+    "invoice.parent.subscription_details": "subscription_proration_date",
     "line_item.pricing": "price_details",
     "payment_intent": "allowed_payment_method_types hooks payment_details payment_record presentment_details",
+    "payment_intent.amount_details": "discount_amount error line_items shipping tax",
+    "payment_intent.amount_details.tip": "amount",
     "payment_intent.last_payment_error": (
         "advice_code charge code decline_code network_advice_code network_decline_code param payment_intent "
         "payment_method payment_method_type request_log_url setup_intent source"

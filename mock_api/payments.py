@@ -11,7 +11,11 @@ from mock_api.money import DAY, SETTLES_IN, exchange_rate, processing_fee, settl
 from mock_api.shapes import Obj, shape
 from mock_api.state import WorldError, require
 
-CARD_ERRORS = {"expired_card": "expired_card", "incorrect_cvc": "incorrect_cvc", "processing_error": "processing_error"}
+CARD_ERRORS = {
+    "expired_card": "expired_card",
+    "incorrect_cvc": "incorrect_cvc",
+    "processing_error": "processing_error",
+}
 """Decline codes that are error codes of their own; all others are `card_declined`."""
 
 DECLINE_MESSAGES = {
@@ -34,14 +38,18 @@ class Payments(Ledger, Customers):
         super().__init__(seed, start)
         self._declining: dict[str, str] = {}
 
-    def create_payment_intent(self, *, amount: int | None = None, currency: str | None = None, **fields: Any) -> Obj:
+    def create_payment_intent(
+        self, *, amount: int | None = None, currency: str | None = None, **fields: Any
+    ) -> Obj:
         """An intent that waits for a payment method, or for confirmation when it has one."""
         refuse_unknown(fields, {"customer", "payment_method", "description", "metadata", "receipt_email"})
         currency = require("currency", currency)
         if not is_supported(currency):
             raise WorldError("parameter_invalid", f"Invalid currency: {currency}", "currency")
         if require("amount", amount) <= 0:
-            raise WorldError("parameter_invalid_integer", "This value must be greater than or equal to 1.", "amount")
+            raise WorldError(
+                "parameter_invalid_integer", "This value must be greater than or equal to 1.", "amount"
+            )
         self._payer(fields.get("customer"), fields.get("payment_method"))
         method = fields.get("payment_method")
         intent = self._create(
@@ -60,21 +68,30 @@ class Payments(Ledger, Customers):
         self._emit("payment_intent.created", intent)
         return intent
 
-    def create_payment(self, *, amount: int, currency: str, decline_code: str | None = None, **fields: Any) -> Obj:
+    def create_payment(
+        self, *, amount: int, currency: str, decline_code: str | None = None, **fields: Any
+    ) -> Obj:
         """An intent confirmed at once: the paid, processing or declined payment intent."""
         require("payment_method", fields.get("payment_method"))
         intent = self.create_payment_intent(amount=amount, currency=currency, **fields)
         return self.confirm_payment_intent(intent["id"], decline_code=decline_code)
 
     def confirm_payment_intent(
-        self, id: str, *, payment_method: str | None = None, decline_code: str | None = None, challenge: bool = False
+        self,
+        id: str,
+        *,
+        payment_method: str | None = None,
+        decline_code: str | None = None,
+        challenge: bool = False,
     ) -> Obj:
         """Try to pay: succeeded or declined for a card, processing for a debit, requires_action under `challenge`."""
         intent = self._find("payment_intents", id, "intent")
         if intent["status"] not in CONFIRMABLE:
             message = f"This PaymentIntent's status is {intent['status']}: it can't be confirmed."
             raise WorldError("payment_intent_unexpected_state", message, "intent")
-        method = self._payer(intent["customer"], require("payment_method", payment_method or intent["payment_method"]))
+        method = self._payer(
+            intent["customer"], require("payment_method", payment_method or intent["payment_method"])
+        )
         assert method is not None
         if challenge:
             return self._change(
@@ -94,7 +111,9 @@ class Payments(Ledger, Customers):
             self._emit("charge.failed", charge)
             return self._declined(intent, method, charge)
         charge = self._charge(intent, method, status="succeeded", **_success())
-        return self._succeeded(intent, method, charge, pending_days=SETTLEMENT_DAYS[SETTLES_IN[intent["currency"]]])
+        return self._succeeded(
+            intent, method, charge, pending_days=SETTLEMENT_DAYS[SETTLES_IN[intent["currency"]]]
+        )
 
     def cancel_payment_intent(self, id: str, *, cancellation_reason: str | None = None) -> Obj:
         """Give up an intent that has not succeeded."""
@@ -164,9 +183,13 @@ class Payments(Ledger, Customers):
         """Book the money. As with Stripe's asynchronous capture, charge.succeeded does not know it yet."""
         self._emit("charge.succeeded", charge)
         currency, amount = charge["currency"], charge["amount"]
-        fee = processing_fee(settled(amount, currency, exchange_rate(currency, self.now)), SETTLES_IN[currency])
+        fee = processing_fee(
+            settled(amount, currency, exchange_rate(currency, self.now)), SETTLES_IN[currency]
+        )
         type = "payment" if method["type"] == "sepa_debit" else "charge"
-        entry = Entry(type, charge["id"], amount, currency, fee, charge["description"], pending_days=pending_days)
+        entry = Entry(
+            type, charge["id"], amount, currency, fee, charge["description"], pending_days=pending_days
+        )
         self._change("charges", charge["id"], balance_transaction=self._book(entry)["id"])
         succeeded = self._change(
             "payment_intents",
@@ -258,7 +281,9 @@ def _failure(decline_code: str) -> Obj:
         network_status="not_sent_to_network" if blocked else "declined_by_network",
         reason=decline_code,
         risk_level="highest" if blocked else "normal",
-        seller_message="Stripe blocked this payment." if blocked else "The bank did not return any further details.",
+        seller_message="Stripe blocked this payment."
+        if blocked
+        else "The bank did not return any further details.",
         type="blocked" if blocked else "issuer_declined",
     )
     return {
@@ -275,8 +300,12 @@ def _details(method: Obj) -> Obj:
     type = method["type"]
     source = method[type]
     if type == "sepa_debit":
-        same = {name: source[name] for name in ("bank_code", "branch_code", "country", "fingerprint", "last4")}
-        part = shape("charge.payment_method_details.sepa_debit", **same, mandate=f"mandate_{source['fingerprint']}")
+        same = {
+            name: source[name] for name in ("bank_code", "branch_code", "country", "fingerprint", "last4")
+        }
+        part = shape(
+            "charge.payment_method_details.sepa_debit", **same, mandate=f"mandate_{source['fingerprint']}"
+        )
     else:
         names = "brand checks country exp_month exp_year fingerprint funding last4 regulated_status".split()
         same = {name: source[name] for name in names}

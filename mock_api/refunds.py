@@ -34,10 +34,14 @@ class Refunds(Payments):
         left = paid["amount"] - paid["amount_refunded"]
         amount = left if amount is None else amount
         if reason is not None and reason not in REASONS:
-            raise WorldError("parameter_invalid", f"Invalid reason: must be one of {', '.join(REASONS)}", "reason")
+            raise WorldError(
+                "parameter_invalid", f"Invalid reason: must be one of {', '.join(REASONS)}", "reason"
+            )
         if not 0 < amount <= left:
             message = f"Refund amount ({amount}) is greater than unrefunded amount on charge ({left})"
-            raise WorldError("amount_too_large" if amount > left else "parameter_invalid_integer", message, "amount")
+            raise WorldError(
+                "amount_too_large" if amount > left else "parameter_invalid_integer", message, "amount"
+            )
         debit = paid["payment_method_details"]["type"] == "sepa_debit"
         refund = self._create(
             "refunds",
@@ -67,9 +71,13 @@ class Refunds(Payments):
         """The bank returns a refund: its amount is back in the balance and refundable again."""
         refund = self._find("refunds", id, "refund")
         if refund["status"] not in ("succeeded", "pending"):
-            raise WorldError("refund_unexpected_state", f"Refund {id} is already {refund['status']}.", "refund")
+            raise WorldError(
+                "refund_unexpected_state", f"Refund {id} is already {refund['status']}.", "refund"
+            )
         debit = id.startswith("pyr_")
-        entry = Entry("refund_failure", id, refund["amount"], refund["currency"], description="REFUND FAILURE")
+        entry = Entry(
+            "refund_failure", id, refund["amount"], refund["currency"], description="REFUND FAILURE"
+        )
         failed = self._change(
             "refunds",
             id,
@@ -87,7 +95,9 @@ class Refunds(Payments):
 
     def _refundable(self, charge: str | None, payment_intent: str | None) -> Obj:
         if charge is None and payment_intent is None:
-            message = "One of the following params should be provided for this request: payment_intent or charge."
+            message = (
+                "One of the following params should be provided for this request: payment_intent or charge."
+            )
             raise WorldError("parameter_missing", message, "charge")
         if charge is None:
             intent = self._find("payment_intents", payment_intent, "payment_intent")
@@ -99,14 +109,18 @@ class Refunds(Payments):
         if paid["status"] != "succeeded":
             raise WorldError("charge_not_refundable", f"Charge {charge} has not succeeded.", "charge")
         if paid["refunded"]:
-            raise WorldError("charge_already_refunded", f"Charge {charge} has already been refunded.", "charge")
+            raise WorldError(
+                "charge_already_refunded", f"Charge {charge} has already been refunded.", "charge"
+            )
         if paid["disputed"]:
             raise WorldError("charge_disputed", f"Charge {charge} has been charged back.", "charge")
         return paid
 
     def _book_refund(self, refund: Obj, paid: Obj, *, debit: bool) -> Obj:
         type = "payment_refund" if debit else "refund"
-        description = f"REFUND FOR CHARGE ({paid['description']})" if paid["description"] else "REFUND FOR CHARGE"
+        description = (
+            f"REFUND FOR CHARGE ({paid['description']})" if paid["description"] else "REFUND FOR CHARGE"
+        )
         entry = Entry(type, refund["id"], -refund["amount"], refund["currency"], description=description)
         refund = self._change_quietly("refunds", refund["id"], balance_transaction=self._book(entry)["id"])
         self._emit("refund.created", refund)

@@ -144,7 +144,9 @@ class State:
         digest = blake2b(f"{self.seed}:{self._origin}:{number}".encode(), digest_size=18).digest()
         return prefix + b64encode(digest, b"Zx").decode()
 
-    def _create(self, kind: str, *, event: str | None = "created", prefix: str | None = None, **values: Any) -> Obj:
+    def _create(
+        self, kind: str, *, event: str | None = "created", prefix: str | None = None, **values: Any
+    ) -> Obj:
         name, usual = KINDS[kind]
         obj = shape(name, id=self._unique(prefix or usual), created=self.now, **values)
         self._store(kind, obj)

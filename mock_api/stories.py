@@ -43,7 +43,11 @@ def _replace_card(life: Life) -> None:
     """Renew the card in place, or attach a new one and perhaps remove the old one."""
     method = life.business.get("payment_methods", life.method)
     if method and method["type"] == "card" and life.chance(0.4):
-        life.ask(life.business.update_payment_method, life.method, card={"exp_year": method["card"]["exp_year"] + 3})
+        life.ask(
+            life.business.update_payment_method,
+            life.method,
+            card={"exp_year": method["card"]["exp_year"] + 3},
+        )
         return
     old, life.method = life.method, life.add_method()
     if life.chance(0.6):

@@ -53,7 +53,11 @@ class Subscriptions(Invoices):
             "subscriptions",
             event=None,
             billing_cycle_anchor=trial_end or self.now,
-            billing_mode={"type": "flexible", "flexible": {"proration_discounts": "included"}, "updated_at": None},
+            billing_mode={
+                "type": "flexible",
+                "flexible": {"proration_discounts": "included"},
+                "updated_at": None,
+            },
             cancellation_details=shape("subscription.cancellation_details"),
             currency=prices[0]["currency"],
             customer=customer,
@@ -65,14 +69,18 @@ class Subscriptions(Invoices):
             start_date=self.now,
             status="trialing" if trial_end else "incomplete",
             trial_end=trial_end,
-            trial_settings={"end_behavior": {"billing_cycle_anchor": None, "missing_payment_method": "create_invoice"}},
+            trial_settings={
+                "end_behavior": {"billing_cycle_anchor": None, "missing_payment_method": "create_invoice"}
+            },
             trial_start=self.now if trial_end else None,
         )
         id = subscription["id"]
         self._subscriptions_of.setdefault(customer, []).append(id)
         end = trial_end or period_end(self.now, self.now, prices[0]["recurring"])
         quantities = [int(item.get("quantity", 1)) for item in items]
-        sold = [self._item(id, price, quantity, end) for price, quantity in zip(prices, quantities, strict=True)]
+        sold = [
+            self._item(id, price, quantity, end) for price, quantity in zip(prices, quantities, strict=True)
+        ]
         subscription = self._change_quietly("subscriptions", id, items=_items(id, sold))
         return self._begin(subscription, end)
 
@@ -100,7 +108,9 @@ class Subscriptions(Invoices):
         """
         subscription = self._live(id)
         old, *others = subscription["items"]["data"]
-        new_price = self._recurring_prices([{"price": price}], subscription["currency"])[0] if price else old["price"]
+        new_price = (
+            self._recurring_prices([{"price": price}], subscription["currency"])[0] if price else old["price"]
+        )
         new = {**old, "price": new_price, "plan": plan_of(new_price), "quantity": quantity or old["quantity"]}
         if new == old:
             return subscription
@@ -123,7 +133,9 @@ class Subscriptions(Invoices):
             self._emit("customer.subscription.updated", changed, differences(subscription, changed))
         return self._find("subscriptions", id)
 
-    def cancel_subscription(self, id: str, at_period_end: bool = False, reason: str = "cancellation_requested") -> Obj:
+    def cancel_subscription(
+        self, id: str, at_period_end: bool = False, reason: str = "cancellation_requested"
+    ) -> Obj:
         """End a subscription now, or let its period run out; nothing is refunded."""
         if at_period_end:
             return self.update_subscription(id, cancel_at_period_end=True)
@@ -204,9 +216,12 @@ class Subscriptions(Invoices):
     def _expires(self, id: str) -> None:
         """A first invoice stayed unpaid: the subscription never began."""
         subscription = self._find("subscriptions", id)
-        if subscription["status"] == "incomplete":
-            self._change("subscriptions", id, ended_at=self.now, status="incomplete_expired")
-            self.void_invoice(subscription["latest_invoice"])
+        invoice = self._find("invoices", subscription["latest_invoice"])
+        if subscription["status"] != "incomplete" or self._is_processing(invoice):
+            return
+        self._change("subscriptions", id, ended_at=self.now, status="incomplete_expired")
+        if invoice["status"] in ("open", "uncollectible"):
+            self.void_invoice(invoice["id"])
 
     def _new_period(self, subscription: Obj) -> Obj:
         """Start the next period at this second, without event; the cycle keeps its anchor when it is on time."""
@@ -228,13 +243,17 @@ class Subscriptions(Invoices):
         self._emit("customer.subscription.updated", new, differences(old, new))
         return invoice
 
-    def _bill_for(self, subscription: Obj, reason: str, *, whole: bool = True, automatic: bool = False) -> Bill:
+    def _bill_for(
+        self, subscription: Obj, reason: str, *, whole: bool = True, automatic: bool = False
+    ) -> Bill:
         """Pending prorations, then (if `whole`) every item for the current period."""
         id, period = subscription["id"], _period(subscription)
         lines = self._prorations.pop(id, [])
         if whole:
             free = subscription["status"] == "trialing"
-            lines = lines + [self._item_line(id, item, period, free=free) for item in subscription["items"]["data"]]
+            lines = lines + [
+                self._item_line(id, item, period, free=free) for item in subscription["items"]["data"]
+            ]
         return Bill(
             customer=subscription["customer"],
             currency=subscription["currency"],
@@ -250,7 +269,11 @@ class Subscriptions(Invoices):
         price, quantity = item["price"], item["quantity"]
         name = self._find("products", price["product"])["name"]
         amount = 0 if free else price["unit_amount"] * quantity
-        words = f"Trial period for {name}" if free else f"{quantity} × {name} (per {price['recurring']['interval']})"
+        words = (
+            f"Trial period for {name}"
+            if free
+            else f"{quantity} × {name} (per {price['recurring']['interval']})"
+        )
         return Line(amount, words, period, quantity, price, subscription=id, item=item["id"])
 
     def _proration(self, id: str, item: Obj, share: Fraction, end: int) -> Line:
@@ -274,13 +297,16 @@ class Subscriptions(Invoices):
             return
         if invoice["next_payment_attempt"] is None:
             self.cancel_subscription(subscription["id"], reason="payment_failed")
-            self.mark_uncollectible(invoice["id"])
+            if invoice["status"] == "open":
+                self.mark_uncollectible(invoice["id"])
         else:
             self._change("subscriptions", subscription["id"], status="past_due")
 
     def _abandoned(self, invoice: Obj) -> bool:
         subscription = self._subscription_of(invoice)
-        return super()._abandoned(invoice) or (subscription is not None and subscription["status"] not in LIVE)
+        return super()._abandoned(invoice) or (
+            subscription is not None and subscription["status"] not in LIVE
+        )
 
     def _subscription_of(self, invoice: Obj) -> Obj | None:
         parent = invoice["parent"]
@@ -295,16 +321,22 @@ class Subscriptions(Invoices):
 
     def _recurring_prices(self, items: Sequence[Mapping[str, Any]], currency: str | None) -> list[Obj]:
         """The prices of items, refused unless active, recurring, of one currency and one billing interval."""
-        prices = [self._find("prices", require("items[price]", item.get("price")), "items[price]") for item in items]
+        prices = [
+            self._find("prices", require("items[price]", item.get("price")), "items[price]") for item in items
+        ]
         for price in prices:
             if not price["active"] or price["recurring"] is None:
                 message = f"The price specified is {'inactive' if price['recurring'] else 'not recurring'}."
-                raise WorldError("price_inactive" if price["recurring"] else "parameter_invalid", message, "items[price]")
+                raise WorldError(
+                    "price_inactive" if price["recurring"] else "parameter_invalid", message, "items[price]"
+                )
             if price["currency"] != (currency or prices[0]["currency"]):
                 message = "You cannot combine currencies on a single customer."
                 raise WorldError("currency_mismatch", message, "currency")
             if _cycle(price) != _cycle(prices[0]):
-                message = "All prices on a subscription must have the same recurring.interval and interval_count."
+                message = (
+                    "All prices on a subscription must have the same recurring.interval and interval_count."
+                )
                 raise WorldError("parameter_invalid", message, "items")
         return prices
 

@@ -46,6 +46,8 @@ class World(Business):
         self.settle_balance()
         self.at(self.now + PAYOUT_HOUR * 3600, self._pay_out_due)
         day = datetime.fromtimestamp(self.now, UTC).date()
+        if day.day == 1:
+            self.charge_monthly_fee(f"Billing, {day:%Y-%m}")
         for number in range(self.customers_per_day):
             name = f"{day:%Y%m%d}-{number}"
             life = Life(self, catalogue, name=name, dice=Random(f"{self.seed}:{day}:{number}"))
