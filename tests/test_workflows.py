@@ -209,7 +209,7 @@ def test_second_make_installs_nothing(tmp_path: Path) -> None:
         (checkout / stamp).parent.mkdir(parents=True, exist_ok=True)
         (checkout / stamp).touch()
     plan = subprocess.run(
-        ["make", "--dry-run", "run-pipeline", "DAYS=3"],
+        ["make", "--no-print-directory", "--dry-run", "run-pipeline", "DAYS=3"],
         cwd=checkout,
         capture_output=True,
         text=True,
