@@ -6,7 +6,6 @@ import threading
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from copy import deepcopy
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from heapq import heappop, heappush
@@ -67,6 +66,13 @@ def differences(old: Obj, new: Obj) -> Obj:
     return changed | {key: value for key, value in old.items() if key not in new}
 
 
+def copied(value: Any) -> Any:
+    """A deep copy of a JSON value; several times as quick as `copy.deepcopy`."""
+    if isinstance(value, dict):
+        return {key: copied(part) for key, part in value.items()}
+    return [copied(part) for part in value] if isinstance(value, list) else value
+
+
 class State:
     """Objects are never mutated: a change stores a new version, so that an event may simply keep the version it saw."""
 
@@ -98,7 +104,7 @@ class State:
 
     def truth(self) -> dict[str, dict[str, Obj]]:
         """kind -> id -> current state, deleted ones as their stub; deep copies."""
-        return {kind: deepcopy(self._living[kind] | self._stubs[kind]) for kind in KINDS}
+        return {kind: copied(self._living[kind] | self._stubs[kind]) for kind in KINDS}
 
     # time
 
