@@ -51,3 +51,11 @@ def lineage(model: str | None) -> None:
     click.echo("graph LR")
     for read, reader in sorted(edges):
         click.echo(f"    {read} --> {reader}")
+
+
+@models.command(epilog="Example: payments-pipeline models dictionary > data-dictionary.md")
+def dictionary() -> None:
+    """Every model, column and check, as a Markdown page."""
+    from payments_pipeline.cli.reference import data_dictionary
+
+    click.echo(data_dictionary(discover(sql_root())), nl=False)
