@@ -88,7 +88,8 @@ class Extraction:
             self._land(plan.jobs)
             if EVENTS in request.entities:
                 self._land(self._changed(pending))
-            self._land(self._unconfirmed(request, everything=plan.relist is not None))
+            if not request.backfill:
+                self._land(self._unconfirmed(request, everything=plan.relist is not None))
             while missing := self._lake.engine.missing_ids():
                 self._land(_retrievals([(name, object_id, None) for name, object_id in missing]))
         finally:

@@ -50,9 +50,9 @@ def partition(layer: str, model: str, dt: str) -> str:
     return f"gold/model={model}/dt={dt}/data.parquet"
 
 
-def staged(run_id: str, epoch: int, final_key: str) -> str:
-    """Key under which a run writes `final_key` before it is audited."""
-    return f"_staging/run_id={run_id}/{epoch:06d}/{final_key}"
+def staged(run_id: str, epoch: int, model: str, dt: str) -> str:
+    """Key under which a run keeps a partition of a model (qualified name) until it is audited."""
+    return f"{STAGING}run_id={run_id}/{epoch:06d}-{model}-{dt}.parquet"
 
 
 def manifest(run_id: str) -> str:

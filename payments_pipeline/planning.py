@@ -44,41 +44,69 @@ def make_plan(
     """The windows that leave `request` covered and everything that may have changed read again.
 
     Per entity: what is missing, the safety window, and what of the covered past may still change without an
-    event saying so. Where events were not read for too long, all of the covered past.
+    event saying so. Where events were not read for too long, all of the covered past. A backfill takes only
+    what is missing.
     """
     relist = _why_relist(request, coverage, ceiling)
     jobs = []
     for name in request.entities:
         spec, known = entity(name), coverage[name]
-        windows = plan_windows(wanted(request, spec, known, ceiling), known, safety_seconds=safety_seconds)
-        if relist and name != EVENTS:
-            windows = union([*windows, *known.windows()])
-        elif spec.mutable_days is not None:
-            horizon = Window(ceiling - spec.mutable_days * DAY, ceiling)
-            windows = union([*windows, *intersect(horizon, known.windows())])
+        if name == EVENTS:
+            windows = _events_windows(request, known, ceiling, safety_seconds=safety_seconds)
+        else:
+            windows = plan_windows(
+                wanted(request, known, ceiling),
+                known,
+                safety_seconds=0 if request.backfill else safety_seconds,
+            )
+            windows = union([*windows, *_changing(spec, known, ceiling, request=request, relist=relist)])
         slices = sliced(windows, most=_SLICES) if spec.created_filter else windows
         jobs += [Job(spec, window) for window in slices]
     return Plan(tuple(jobs), relist)
 
 
-def wanted(request: Request, spec: EntitySpec, coverage: Coverage, ceiling: int) -> Window:
+def wanted(request: Request, coverage: Coverage, ceiling: int) -> Window:
     """The `created` window to be covered afterwards, never beyond the run's ceiling.
 
     Days are counted back from the ceiling, or from the watermark if that is older: a missed run leaves no gap.
-    Events are always read from where their unbroken record ends, as far back as the API keeps them.
     """
     end = min(request.end if request.end is not None else ceiling, ceiling)
     if request.start is not None:
-        start = request.start
+        return Window(request.start, max(request.start, end))
+    start = ceiling - (request.days or 1) * DAY
+    return Window(min(start, coverage.watermark) if coverage.watermark is not None else start, end)
+
+
+def _events_windows(
+    request: Request, coverage: Coverage, ceiling: int, *, safety_seconds: int
+) -> list[Window]:
+    """Events from where their unbroken record ends up to the ceiling, as far back as the API keeps them.
+
+    The first run reads those of its own window, or just enough to begin an unbroken record: what it fetches is
+    current anyway.
+    """
+    unbroken = unread_since(coverage)
+    if unbroken is not None and request.backfill:
+        return []
+    if unbroken is not None:
+        start = unbroken - safety_seconds
+    elif request.end is not None and request.end < ceiling:
+        start = ceiling - max(safety_seconds, 1)
     else:
-        start = ceiling - (request.days or 1) * DAY
-        if coverage.watermark is not None:
-            start = min(start, coverage.watermark)
-    if spec.name == EVENTS and coverage.intervals:
-        start, end = min(start, coverage.intervals[0][1]), ceiling
-    if spec.retention_days is not None:
-        start = max(start, ceiling - spec.retention_days * DAY)
-    return Window(start, max(start, end))
+        start = wanted(request, coverage, ceiling).start
+    kept = ENTITIES[EVENTS].retention_days
+    return [Window(max(start, ceiling - kept * DAY) if kept else start, ceiling)]
+
+
+def _changing(
+    spec: EntitySpec, coverage: Coverage, ceiling: int, *, request: Request, relist: str | None
+) -> list[Window]:
+    """What of the covered past must be listed again because no event tells of its changes."""
+    if relist:
+        return coverage.windows()
+    if spec.mutable_days is None or request.backfill:
+        return []
+    return intersect(Window(ceiling - spec.mutable_days * DAY, ceiling), coverage.windows())
 
 
 def unread_since(coverage: Coverage) -> int | None:
@@ -88,7 +116,7 @@ def unread_since(coverage: Coverage) -> int | None:
 
 def _why_relist(request: Request, coverage: Mapping[str, Coverage], ceiling: int) -> str | None:
     """Why the events cannot tell everything that changed since the lake was last current; None if they can."""
-    if EVENTS not in request.entities:
+    if EVENTS not in request.entities or request.backfill:
         return None
     if not any(coverage[name].intervals for name in ENTITIES if name != EVENTS):
         return None

@@ -15,6 +15,7 @@ from payments_pipeline.state.lease import Lease
 from payments_pipeline.state.manifest import Manifest, Publish, Transform, read_manifest, write_manifest
 from payments_pipeline.state.snapshot import Latest, snapshot_of
 from payments_pipeline.storage import Storage
+from payments_pipeline.storage.parallel import each
 
 VIEWS = "lake.duckdb"
 """File of views over everything published, in a local lake's folder."""
@@ -82,14 +83,18 @@ def write_views(lake: Lake) -> None:
 
 
 def _move(storage: Storage, transform: Transform) -> None:
-    for entry in transform.staged:
+    def place(entry: StagedPartition) -> None:
         try:
             storage.promote(entry.staged_key, entry.partition.key)
         except ObjectMissing:
             _check_moved(storage, entry)
-    for model, dt in transform.removed:
-        layer, _, name = model.partition(".")
-        storage.delete(layout.partition(layer, name, dt))
+
+    def remove(gone: tuple[str, str]) -> None:
+        layer, _, name = gone[0].partition(".")
+        storage.delete(layout.partition(layer, name, gone[1]))
+
+    each(place, transform.staged)
+    each(remove, transform.removed)
 
 
 def _check_moved(storage: Storage, entry: StagedPartition) -> None:

@@ -57,6 +57,22 @@ def run_pipeline(context: click.Context, /, **options: Any) -> None:
     _execute(settings, _request(tuple(ENTITIES), **options), publish=True)
 
 
+@click.command(epilog="Example: payments-pipeline backfill --from 2026-01-01 --to 2026-02-01")
+@click.option(
+    "--from", "start", type=_MOMENT, metavar="DATE", required=True, help="UTC date or time, inclusive."
+)
+@click.option("--to", "end", type=_MOMENT, metavar="DATE", help="UTC date or time, exclusive [default: now].")
+@lake_option
+@click.pass_context
+def backfill(context: click.Context, /, start: datetime, end: datetime | None, lake: str | None) -> None:
+    """Fetch what is missing of a past window, build, audit and publish.
+
+    What is covered already is not fetched again; 'status' shows the gaps.
+    """
+    request = _request(tuple(ENTITIES), days=None, start=start, end=end)
+    _execute(settings_of(context, lake), request.model_copy(update={"backfill": True}), publish=True)
+
+
 @click.command(epilog="Example: RUN_ID=demo-run-001 payments-pipeline run-all --days 1")
 @_window_options
 @lake_option

@@ -34,12 +34,14 @@ def header_checks(model: ModelSpec) -> Iterator[Check]:
     yield Check(
         "grain", model.qualified, f"select {grain} from {model.qualified} group by all having count(*) > 1"
     )
-    for column in sorted({*model.not_null, *model.grain}):
-        yield Check(
-            f"not_null:{column}",
-            model.qualified,
-            f"select {grain} from {model.qualified} where {name(column)} is null",
-        )
+    required = sorted({*model.not_null, *model.grain})
+    missing = ", ".join(f"case when {name(column)} is null then {text(column)} end" for column in required)
+    yield Check(
+        "not_null",
+        model.qualified,
+        f"select {grain}, concat_ws(', ', {missing}) as missing from {model.qualified} "
+        f"where {' or '.join(f'{name(column)} is null' for column in required)}",
+    )
     for column, values in model.accepted.items():
         accepted = ", ".join(text(value) for value in values)
         yield Check(

@@ -77,7 +77,7 @@ def plan_windows(wanted: Window, coverage: Coverage, *, safety_seconds: int) -> 
     found there. Pure: no clock, no I/O.
     """
     missing = subtract(wanted, coverage.windows())
-    if coverage.watermark is not None and wanted.end >= coverage.watermark:
+    if safety_seconds and coverage.watermark is not None and wanted.end >= coverage.watermark:
         missing.append(Window(max(coverage.watermark - safety_seconds, wanted.start), wanted.end))
     return union(missing)
 

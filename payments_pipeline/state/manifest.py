@@ -17,13 +17,17 @@ Outcome = Literal["started", "extracted", "transformed", "refused", "published"]
 
 
 class Request(pydantic.BaseModel):
-    """What a run was asked to fetch; a `RUN_ID` may be used again for the same request only."""
+    """What a run was asked to fetch; a `RUN_ID` may be used again for the same request only.
+
+    A `backfill` fetches only what is missing; any other run also reads again what may have changed.
+    """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
     entities: tuple[str, ...]
     days: int | None = None
     start: int | None = None
     end: int | None = None
+    backfill: bool = False
 
 
 class EntityExtract(pydantic.BaseModel):

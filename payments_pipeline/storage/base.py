@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from payments_pipeline.errors import StorageError
+
 ABSENT = ""
 """The version of an object that is not there, for `Storage.swap`."""
+
+_KEY = re.compile(r"(?:[^./\\][^/\\]*)(?:/[^./\\][^/\\]*)*")
+_LONGEST_KEY, _LONGEST_NAME = 1024, 255
+_CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+
+
+def check_key(key: str) -> None:
+    """`StorageError` unless every storage can hold `key`, and no other key could mean the same object.
+
+    Names between single slashes: none is empty, begins with a dot or is longer than 255 bytes; no control
+    characters and no backslashes; 1,024 bytes in all.
+    """
+    if _CONTROL.search(key) or not _KEY.fullmatch(key):
+        raise StorageError(f"key {key[:80]!r} cannot be used in a lake; nothing was read or written.")
+    if len(key.encode()) > _LONGEST_KEY or max(len(name.encode()) for name in key.split("/")) > _LONGEST_NAME:
+        raise StorageError(f"key {key[:80]!r}… is too long for a lake; nothing was read or written.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -87,7 +87,6 @@ class LocalStorage:
             self._folder(path.parent)
             origin.replace(path)
             _sync_folder(path.parent)
-            _sync_folder(origin.parent)
 
     def delete(self, key: str) -> None:
         path = self._path(key)
@@ -166,10 +165,11 @@ class LocalStorage:
         _sync_folder(folder.parent)
 
     def _prune(self, folder: Path) -> None:
-        """Remove folders that became empty, up to the lake itself."""
-        while folder != self.root and not any(folder.iterdir()):
-            folder.rmdir()
-            folder = folder.parent
+        """Remove folders that became empty, up to the lake itself; one that others are using stays."""
+        with suppress(OSError):
+            while folder != self.root:
+                folder.rmdir()
+                folder = folder.parent
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

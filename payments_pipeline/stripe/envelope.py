@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
+from payments_pipeline.stripe.scan import elements, members
+
+_UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
+"""What the strict parser raises for a text that is no JSON, or holds a value that it refuses."""
+
 
 class _ListBody(msgspec.Struct):
+    object: Literal["list"]
     data: list[msgspec.Raw]
     has_more: bool
 
@@ -17,6 +23,10 @@ class _ListBody(msgspec.Struct):
 class _Identity(msgspec.Struct):
     id: str
     created: int | None = None
+
+
+class _Nested(msgspec.Struct):
+    has_more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,63 +43,78 @@ class Malformed(ValueError):
 
 _list_decoder = msgspec.json.Decoder(_ListBody)
 _identity_decoder = msgspec.json.Decoder(_Identity)
+_members_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
 def split(body: bytes) -> Records:
     """The records of a list body; `Malformed` if it is not a whole list.
 
-    A body that only a lenient parser accepts (it holds NaN, or half a surrogate pair) is split all the same,
-    so that one bad record costs neither the page nor itself.
+    A body that a strict parser refuses because of one of its records is split all the same, so that a bad
+    record costs neither the page nor itself.
     """
     try:
         decoded = _list_decoder.decode(body)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return _split_leniently(body)
+    except _UNREADABLE:
+        return _split_by_brackets(body)
     return Records(tuple(bytes(raw) for raw in decoded.data), decoded.has_more)
 
 
 def single(body: bytes) -> Records:
     """The one record that the whole body is; `Malformed` if it is not a whole object."""
     try:
-        whole = isinstance(json.loads(body.decode("utf-8", "surrogateescape")), dict)
-    except (ValueError, RecursionError) as error:
-        raise Malformed("the answer's JSON is cut off") from error
-    if not whole:
-        raise Malformed("the answer is not a JSON object")
+        _members_decoder.decode(body)
+    except _UNREADABLE:
+        try:
+            members(body)
+        except ValueError as error:
+            raise Malformed("the answer's JSON is cut off, or is not an object") from error
     return Records((body,), has_more=False)
 
 
 def identity(record: bytes) -> tuple[str, int | None] | None:
-    """The record's `(id, created)`; None if it has no usable id."""
+    """The record's `(id, created)`; None if it has no usable id, `created` None if that is no whole number."""
     try:
         found = _identity_decoder.decode(record)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return None
+    except _UNREADABLE:
+        return _identity_by_brackets(record)
     return (found.id, found.created) if found.id else None
 
 
-def _split_leniently(body: bytes) -> Records:
-    text = body.decode("utf-8", "surrogateescape")
+def is_partial(record: bytes, field: str) -> bool:
+    """Whether the record's nested list `field` shows only its beginning."""
     try:
-        outline = json.loads(text)
-        has_more = outline["has_more"]
-        texts = tuple(_elements(text, text.index("[", text.index('"data"')) + 1))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        nested = _members_decoder.decode(record).get(field)
+        return nested is not None and msgspec.json.decode(nested, type=_Nested | None) == _Nested(True)
+    except _UNREADABLE:
+        return False
+
+
+def completed(record: bytes, field: str, items: Iterable[bytes]) -> bytes:
+    """The record with `items` as the whole of its nested list `field`; every other value is as received."""
+    values = _members_decoder.decode(record)
+    nested = _members_decoder.decode(values[field])
+    nested["data"] = msgspec.Raw(b"[" + b",".join(items) + b"]")
+    nested["has_more"] = msgspec.Raw(b"false")
+    values[field] = msgspec.Raw(msgspec.json.encode(nested))
+    return msgspec.json.encode(values)
+
+
+def _split_by_brackets(body: bytes) -> Records:
+    try:
+        envelope = members(body)
+        if envelope[b"object"] != b'"list"':
+            raise ValueError("another object")
+        has_more = {b"true": True, b"false": False}[envelope[b"has_more"]]
+        return Records(tuple(elements(envelope[b"data"])), has_more)
+    except (ValueError, KeyError) as error:
         raise Malformed("the answer's JSON is cut off, or is not a list") from error
-    if not isinstance(has_more, bool) or len(texts) != len(outline["data"]):
-        raise Malformed("the answer is not a whole list")
-    return Records(texts, has_more)
 
 
-def _elements(text: str, start: int) -> Iterator[bytes]:
-    """The text of each element of the JSON array whose first element begins at or after `start`."""
-    decoder = json.JSONDecoder()
-    position = start
-    while True:
-        while text[position] in " \t\r\n,":
-            position += 1
-        if text[position] == "]":
-            return
-        _, end = decoder.raw_decode(text, position)
-        yield text[position:end].encode("utf-8", "surrogateescape")
-        position = end
+def _identity_by_brackets(record: bytes) -> tuple[str, int | None] | None:
+    try:
+        values = members(record)
+        found = msgspec.json.decode(values[b"id"], type=str)
+    except (ValueError, KeyError):
+        return None
+    created = values.get(b"created", b"")
+    return (found, int(created) if created.isdigit() and len(created) <= 18 else None) if found else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import tenacity
@@ -88,15 +88,26 @@ def is_transient(status: int, headers: Mapping[str, str], code: str | None) -> b
 
 
 def asked_wait(headers: Mapping[str, str], now: datetime) -> float | None:
-    """Seconds that `Retry-After` (a number of seconds or an HTTP date) asks for; None if absent or nonsense."""
+    """Seconds that `Retry-After` (a number of seconds or an HTTP date) asks for; None if absent or nonsense.
+
+    A date is held against the source's own clock, its `Date` header; against `now` if it has none.
+    """
     value = headers.get("retry-after", "").strip()
     if value.isascii() and value.isdigit():
         return float(value)
-    try:
-        until = parsedate_to_datetime(value)
-        return max(0.0, (until - now).total_seconds())
-    except (ValueError, TypeError):
+    until = http_date(value)
+    if until is None:
         return None
+    return max(0.0, (until - (http_date(headers.get("date", "")) or now)).total_seconds())
+
+
+def http_date(value: str) -> datetime | None:
+    """The moment that an HTTP date names; None if it is none."""
+    try:
+        moment = parsedate_to_datetime(value)
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _failure(state: tenacity.RetryCallState) -> Transient:

@@ -15,7 +15,8 @@ from payments_pipeline.flow import BronzePart, EntityCounts, Partition, RunConte
 from payments_pipeline.lake import Lake
 from payments_pipeline.screen import schema_name
 from payments_pipeline.state.snapshot import Latest
-from payments_pipeline.transform.engine import BatchCounts, UnreadableLines
+from payments_pipeline.storage.parallel import each
+from payments_pipeline.transform.engine import BatchCounts, PartitionDigest, UnreadableLines
 from payments_pipeline.transform.models import Models, ModelSpec
 
 
@@ -152,24 +153,36 @@ class Build:
             shown.pop(dt, None)
             if dt in published:
                 self._built.removed.append((model.qualified, dt))
+        changed = {}
         for dt, found in sorted(built.items()):
-            if dt in published and published[dt].digest == found.digest and published[dt].rows == found.rows:
-                shown[dt] = self._storage.localize(published[dt].key)
-                continue
-            staged = self._write(model, dt, found.digest, found.rows)
+            known = published.get(dt)
+            if known is not None and (known.digest, known.rows) == (found.digest, found.rows):
+                shown[dt] = self._storage.localize(known.key)
+            else:
+                changed[dt] = found
+        for staged in self._write(model, changed):
             self._built.staged.append(staged)
-            shown[dt] = self._storage.localize(staged.staged_key)
+            shown[staged.dt] = self._storage.localize(staged.staged_key)
         self._files[model.qualified] = shown
         self._engine.show(model, [shown[dt] for dt in sorted(shown)])
 
-    def _write(self, model: ModelSpec, dt: str, digest: str, rows: int) -> StagedPartition:
-        path = self._storage.scratch() / f"{model.qualified}-{dt}.parquet"
-        self._engine.write(model, dt, path)
-        size, checksum = path.stat().st_size, file_sha256(path)
-        key = layout.partition(model.layer, model.name, dt)
-        staged_key = layout.staged(self._run.run_id, self._run.epoch, key)
-        self._storage.adopt(path, staged_key)
-        return StagedPartition(model.qualified, dt, staged_key, Partition(key, rows, size, checksum, digest))
+    def _write(self, model: ModelSpec, changed: Mapping[str, PartitionDigest]) -> list[StagedPartition]:
+        """Write the partitions as Parquet and stage them."""
+        written: list[tuple[Path, StagedPartition]] = []
+        for dt, found in changed.items():
+            path = self._storage.scratch() / f"{model.qualified}-{dt}.parquet"
+            self._engine.write(model, dt, path)
+            partition = Partition(
+                key=layout.partition(model.layer, model.name, dt),
+                rows=found.rows,
+                bytes=path.stat().st_size,
+                sha256=file_sha256(path),
+                digest=found.digest,
+            )
+            staged_key = layout.staged(self._run.run_id, self._run.epoch, model.qualified, dt)
+            written.append((path, StagedPartition(model.qualified, dt, staged_key, partition)))
+        each(lambda entry: self._storage.adopt(entry[0], entry[1].staged_key), written)
+        return [staged for _, staged in written]
 
     def _published(self, model: ModelSpec) -> Mapping[str, Partition]:
         document = self._latest.get(model.qualified)

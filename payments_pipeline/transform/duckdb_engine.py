@@ -190,6 +190,7 @@ def _hardened(folders: Sequence[Path], scratch: Path, options: EngineOptions) ->
     allowed = ", ".join(_text(f"{folder}/") for folder in folders)
     settings = [
         "timezone = 'UTC'",
+        "parquet_metadata_cache = true",
         f"memory_limit = {_text(options.memory_limit)}",
         *([f"threads = {options.threads}"] if options.threads else []),
         f"temp_directory = {_text(str(scratch / 'spill'))}",
