@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from time import monotonic
 
 from payments_pipeline import layout
+from payments_pipeline.build import Build, model_version, outdated
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import QualityError, UsageError
 from payments_pipeline.extract import Extraction, Fetching, read_coverage
@@ -34,7 +35,6 @@ from payments_pipeline.state.manifest import (
 from payments_pipeline.state.snapshot import candidate, content_digest, snapshot_of
 from payments_pipeline.storage import Storage
 from payments_pipeline.stripe.client import SourceInfo
-from payments_pipeline.transform.build import Build, model_version, outdated
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from datetime import datetime
 from types import TracebackType
 from typing import Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 import msgspec
 import pydantic
 
-from payments_pipeline.entities import EntitySpec
-from payments_pipeline.errors import SourceError, SourceRefused, SourceUnavailable
+from payments_pipeline.entities import ChildList, EntitySpec
+from payments_pipeline.errors import SourceError, SourceRefused, SourceUnavailable, UsageError
 from payments_pipeline.flow import CallCounts, Clock, Page, Source, Window
-from payments_pipeline.stripe.envelope import Malformed, Records, identity, single, split
+from payments_pipeline.stripe.envelope import (
+    Malformed,
+    Records,
+    completed,
+    identity,
+    is_partial,
+    single,
+    split,
+)
 from payments_pipeline.stripe.limiter import RateLimiter
-from payments_pipeline.stripe.retry import RetryBudget, Transient, asked_wait, is_transient, policy
+from payments_pipeline.stripe.refusal import plain, refusal
+from payments_pipeline.stripe.retry import MAX_WAIT_SECONDS, RetryBudget, Transient, http_date, policy
 
 API_VERSION = "2026-09-30.endive"
 """The Stripe API version whose shapes `entities` declares; sent with every call."""
@@ -31,6 +40,9 @@ _DEADLINE_SECONDS = 120.0
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 _CURSOR = "starting_after"
 _MAX_RESTARTS = 100
+_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+_KEY = re.compile(r"[!-~]+")
+_ID = re.compile(r"[!-~]{1,255}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +75,8 @@ class StripeClient:
     """Reads lists and objects of one account; safe to use from several threads.
 
     Every call waits for the shared rate limit and is retried by the one policy; what still fails raises
-    `SourceUnavailable`, what no retry can help `SourceRefused`. Nothing is ever written to the account.
+    `SourceUnavailable`, what no retry can help `SourceRefused`, an answer that is not Stripe's `SourceError`.
+    Nothing is ever written to the account, and the key is sent to no other host.
     """
 
     def __init__(
@@ -86,14 +99,16 @@ class StripeClient:
         self._http = httpx.Client(
             base_url=options.base_url,
             headers={
-                "Authorization": f"Bearer {options.api_key.get_secret_value()}",
+                "Accept-Encoding": "gzip",
+                "Authorization": f"Bearer {_usable(options.api_key)}",
                 "Stripe-Version": API_VERSION,
                 "User-Agent": "payments-pipeline",
             },
             timeout=_TIMEOUT,
             limits=httpx.Limits(max_connections=options.connections),
             transport=transport,
-            trust_env=transport is None,
+            # A proxy that the environment names does not lead back to this machine.
+            trust_env=urlsplit(options.base_url).hostname not in _LOOPBACK,
         )
 
     def __enter__(self) -> Self:
@@ -106,11 +121,10 @@ class StripeClient:
 
     def source_info(self) -> SourceInfo:
         """Who the key belongs to and what time it is there; `SourceRefused` if the key is not accepted."""
-        path = "account"
         try:
-            answer = self._call(path, {}, single)
-        except SourceRefused as refusal:
-            if refusal.status not in {403, 404}:
+            answer = self._call("account", {}, single)
+        except SourceRefused as error:
+            if error.status not in {403, 404}:
                 raise
             answer = self._call("customers", {"limit": "1"}, split)
             return SourceInfo(None, _source_time(answer))
@@ -124,87 +138,97 @@ class StripeClient:
         cursor object that vanished makes the listing resume at its second, not after it. A list that the API
         cannot filter by `created` is read from the newest object down to the window's start.
         """
-        bounds = _bounds(spec, window)
-        cursor: str | None = None
         oldest: int | None = None
-        restarts = 0
-        while True:
-            params = {**spec.list_params, **bounds, "limit": str(self._options.page_size)}
-            if cursor is not None:
-                params[_CURSOR] = cursor
+        for _ in range(_MAX_RESTARTS):
+            params = {**spec.list_params, **_bounds(spec, window, through=oldest)}
             try:
-                answer = self._call(spec.name, params, split)
-            except SourceRefused as refusal:
-                if cursor is None or not _is_lost_cursor(refusal) or restarts == _MAX_RESTARTS:
+                for answer in self._answers(spec.name, params):
+                    yield self._page(spec, "list", answer, window)
+                    oldest = _oldest(answer.records) or oldest
+                    if oldest is not None and oldest < window.start:
+                        return
+                return
+            except SourceRefused as error:
+                if not _is_lost_cursor(error):
                     raise
-                cursor, bounds = None, _bounds(spec, window, through=oldest)
-                restarts += 1
-                continue
-            yield self._page(spec, "list", answer, window)
-            if not answer.records.has_more:
-                return
-            last = _last_identity(spec.name, answer.records.texts, cursor)
-            cursor, oldest = last[0], last[1] if last[1] is not None else oldest
-            if oldest is not None and oldest < window.start:
-                return
+        raise _never_ending(spec.name)
 
     def retrieve(self, spec: EntitySpec, object_id: str, *, deleted_at: int | None = None) -> Page:
         """The object by id as a page of one; source `absent` and its id alone if the API knows no such id.
 
-        `deleted_at` is passed on: when an event says the object was deleted, if one does.
+        A text that cannot be an id is not asked for. `deleted_at` is passed on: when an event says the object
+        was deleted, if one does.
         """
-        path = f"{spec.name}/{quote(object_id, safe='')}"
         asked_at = self._clock()
         try:
-            answer = self._call(path, {}, single)
-        except SourceRefused as refusal:
-            if refusal.status != 404 or refusal.code != "resource_missing":
+            if _ID.fullmatch(object_id):
+                answer = self._call(f"{spec.name}/{_quoted(object_id)}", {}, single)
+                return replace(self._page(spec, "retrieve", answer, None), deleted_at=deleted_at)
+        except SourceRefused as error:
+            if error.status != 404 or error.code != "resource_missing":
                 raise
-            stub = msgspec.json.encode({"id": object_id, "object": spec.object, "deleted": True})
-            return Page(spec.name, "absent", asked_at, "", API_VERSION, (stub,), deleted_at)
-        return replace(self._page(spec, "retrieve", answer, None), deleted_at=deleted_at)
-
-    def _completed(self, spec: EntitySpec, texts: tuple[bytes, ...]) -> tuple[bytes, ...]:
-        """The records with their nested list paged to the end, where the answer showed only its beginning."""
-        child = spec.child_list
-        if child is None:
-            return texts
-        return tuple(
-            self._with_children(spec, text) if _has_more_children(text, child.column) else text
-            for text in texts
-        )
-
-    def _with_children(self, spec: EntitySpec, text: bytes) -> bytes:
-        child = spec.child_list
-        assert child is not None
-        record = msgspec.json.decode(text)
-        fixed = {name: value.format(id=record["id"]) for name, value in child.params.items()}
-        children: list[msgspec.Raw] = []
-        cursor: str | None = None
-        has_more = True
-        while has_more:
-            params = {**fixed, "limit": "100", **({_CURSOR: cursor} if cursor else {})}
-            records = self._call(child.path.format(id=record["id"]), params, split).records
-            children += [msgspec.Raw(item) for item in records.texts]
-            has_more = records.has_more
-            if has_more:
-                cursor = _last_identity(child.path, records.texts, cursor)[0]
-        record[child.column]["data"] = children
-        record[child.column]["has_more"] = False
-        return msgspec.json.encode(record)
+        stub = msgspec.json.encode({"id": object_id, "object": spec.object, "deleted": True})
+        return Page(spec.name, "absent", asked_at, "", API_VERSION, (stub,), deleted_at)
 
     def _page(self, spec: EntitySpec, source: Source, answer: _Answer, window: Window | None) -> Page:
         texts = answer.records.texts
         if window is not None and not spec.created_filter:
             texts = tuple(text for text in texts if _is_within(text, window))
+        child = spec.child_list
+        if child is not None:
+            texts = tuple(
+                self._with_children(child, text) if is_partial(text, child.column) else text for text in texts
+            )
         return Page(
             entity=spec.name,
             source=source,
             observed_at=answer.observed_at,
             request_id=answer.headers.get("request-id", ""),
             api_version=answer.headers.get("stripe-version", API_VERSION),
-            records=self._completed(spec, texts),
+            records=texts,
         )
+
+    def _with_children(self, child: ChildList, text: bytes) -> bytes:
+        """The record with its nested list read to the end; as it was shown if the object is gone meanwhile."""
+        found = identity(text)
+        if found is None:
+            return text
+        params = {name: value.format(id=found[0]) for name, value in child.params.items()}
+        try:
+            return completed(text, child.column, self._whole(child.path.format(id=_quoted(found[0])), params))
+        except SourceRefused as error:
+            if error.code != "resource_missing":
+                raise
+            return text
+
+    def _whole(self, path: str, params: Mapping[str, str]) -> list[bytes]:
+        """All records of a list, read again from its start when the cursor object vanishes."""
+        for _ in range(_MAX_RESTARTS):
+            try:
+                return [text for answer in self._answers(path, params) for text in answer.records.texts]
+            except SourceRefused as error:
+                if not _is_lost_cursor(error):
+                    raise
+        raise _never_ending(path)
+
+    def _answers(self, path: str, params: Mapping[str, str]) -> Iterator[_Answer]:
+        """The pages of a list, each continuing after the last record of the one before."""
+        limit = {"limit": str(self._options.page_size)}
+        cursor: dict[str, str] = {}
+        used = set()
+        while True:
+            answer = self._call(path, {**params, **limit, **cursor}, split)
+            yield answer
+            if not answer.records.has_more:
+                return
+            last = _last_id(answer.records)
+            if last is None or last in used:
+                raise SourceError(
+                    f"GET /v1/{path} says there is more but shows nothing new to continue from; "
+                    "stopped instead of losing the rest."
+                )
+            used.add(last)
+            cursor = {_CURSOR: last}
 
     def _call(self, path: str, params: Mapping[str, str], parse: Callable[[bytes], Records]) -> _Answer:
         try:
@@ -220,30 +244,42 @@ class StripeClient:
         return answer
 
     def _attempt(self, path: str, params: Mapping[str, str], parse: Callable[[bytes], Records]) -> _Answer:
-        self._limiter.acquire()
-        observed_at = self._clock()
-        try:
-            with self._http.stream("GET", f"/v1/{path}", params=params) as response:
-                body = self._read(response)
-        except httpx.TransportError as error:
-            self._count_call(0)
-            raise Transient(f"{type(error).__name__}: {error}") from error
-        self._count_call(response.status_code)
-        headers = {name.lower(): value for name, value in response.headers.items()}
+        with self._limiter.turn():
+            observed_at = self._clock()
+            response, body = self._exchange(path, params)
         if response.status_code != 200:
-            self._refuse(path, response.status_code, headers, body)
-        if "json" not in headers.get("content-type", ""):
+            self._refuse(f"GET /v1/{path}", response, body)
+        kind = response.headers.get("content-type", "no content type")
+        if "json" not in kind:
             raise SourceError(
-                f"GET {self._options.base_url}/v1/{path} answered {headers.get('content-type', 'no content type')} "
-                "instead of JSON: that is not a Stripe API. Nothing was kept; check the base URL and proxies."
+                f"GET {self._options.base_url}/v1/{path} answered {plain(kind)} instead of JSON: that is not a "
+                "Stripe API. Nothing was kept of it; check the base URL and proxies."
             )
         try:
-            return _Answer(parse(body), observed_at, headers)
+            return _Answer(parse(body), observed_at, response.headers)
         except Malformed as error:
             raise Transient(str(error)) from error
 
+    def _exchange(self, path: str, params: Mapping[str, str]) -> tuple[httpx.Response, bytes]:
+        """One call on the wire, counted by its status; by 0 if no whole answer came back."""
+        status = 0
+        try:
+            with self._http.stream("GET", f"/v1/{path}", params=params) as response:
+                body = self._read(response)
+                status = response.status_code
+                return response, body
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise Transient(f"{type(error).__name__}: {error}") from error
+        finally:
+            with self._lock:
+                self.counts.calls += 1
+                self.counts.statuses[status] = self.counts.statuses.get(status, 0) + 1
+
     def _read(self, response: httpx.Response) -> bytes:
         """The body, within the limits of size and time."""
+        if response.headers.get("content-encoding", "identity") not in {"gzip", "identity"}:
+            # Others, or gzip in gzip, could make gigabytes of one packet.
+            raise SourceError("an answer is compressed in a way that was not asked for; it was not read.")
         deadline = self._monotonic() + _DEADLINE_SECONDS
         chunks, size = [], 0
         for chunk in response.iter_bytes():
@@ -257,57 +293,42 @@ class StripeClient:
                 raise Transient(f"the answer took longer than {_DEADLINE_SECONDS:.0f} s")
         return b"".join(chunks)
 
-    def _refuse(self, path: str, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Raise what an answer other than 200 means."""
-        problem = _problem(body)
-        request_id = headers.get("request-id", "none")
-        message = (
-            f"GET /v1/{path} answered {status}: {problem.message or 'no message'} (request id {request_id})"
+    def _refuse(self, call: str, response: httpx.Response, body: bytes) -> None:
+        """Raise what an answer other than 200 means; a wait that it asks for holds for every thread."""
+        key = self._options.api_key.get_secret_value().encode()
+        error = refusal(
+            call,
+            response.status_code,
+            response.headers,
+            body.replace(key, b"[api key]"),
+            now=self._clock(),
         )
-        if is_transient(status, headers, problem.code):
-            wait = asked_wait(headers, self._clock())
-            if wait:
-                self._limiter.pause(min(wait, _DEADLINE_SECONDS))
-            raise Transient(message, wait=wait)
-        remedy = {
-            401: "check STRIPE_API_KEY",
-            403: "the key lacks the permission to read this; grant it",
-        }.get(status, "no retry can help")
-        raise SourceRefused(
-            f"{message}. What was landed is kept; {remedy}.",
-            status=status,
-            code=problem.code,
-            param=problem.param,
-        )
-
-    def _count_call(self, status: int) -> None:
-        with self._lock:
-            self.counts.calls += 1
-            self.counts.statuses[status] = self.counts.statuses.get(status, 0) + 1
+        if isinstance(error, Transient) and error.wait is not None and error.wait <= MAX_WAIT_SECONDS:
+            self._limiter.pause(error.wait)
+        raise error
 
     def _count_retry(self) -> None:
         with self._lock:
             self.counts.retries += 1
 
 
-class _Problem(msgspec.Struct):
-    message: str | None = None
-    code: str | None = None
-    param: str | None = None
+def _usable(key: pydantic.SecretStr) -> str:
+    """The key, if it can be sent: a stray line break would end up in the HTTP library's error message."""
+    value = key.get_secret_value()
+    if not _KEY.fullmatch(value):
+        raise UsageError(
+            "the API key is empty or holds a space, a line break or a character that is not ASCII; "
+            "check STRIPE_API_KEY. Nothing was read or written."
+        )
+    return value
 
 
-class _ProblemBody(msgspec.Struct):
-    error: _Problem
+def _quoted(object_id: str) -> str:
+    """An id as one segment of a path, never `..`."""
+    return quote(object_id, safe="").replace(".", "%2E")
 
 
-def _problem(body: bytes) -> _Problem:
-    try:
-        return msgspec.json.decode(body, type=_ProblemBody).error
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return _Problem()
-
-
-def _bounds(spec: EntitySpec, window: Window, *, through: int | None = None) -> dict[str, str]:
+def _bounds(spec: EntitySpec, window: Window, *, through: int | None) -> dict[str, str]:
     """The `created` filter of a window, cut down to what is not newer than `through`."""
     if not spec.created_filter:
         return {}
@@ -321,37 +342,29 @@ def _is_within(text: bytes, window: Window) -> bool:
     return found is None or found[1] is None or window.start <= found[1] < window.end
 
 
-def _is_lost_cursor(refusal: SourceRefused) -> bool:
-    return refusal.code == "resource_missing" and refusal.param == _CURSOR
+def _is_lost_cursor(error: SourceRefused) -> bool:
+    return error.code == "resource_missing" and error.param == _CURSOR
 
 
-def _last_identity(path: str, texts: tuple[bytes, ...], cursor: str | None) -> tuple[str, int | None]:
-    """The oldest record of a page that can serve as the next cursor."""
-    for text in reversed(texts):
-        found = identity(text)
-        if found is not None and found[0] != cursor:
-            return found
-    raise SourceError(
-        f"GET /v1/{path} says there is more but shows nothing new to continue from; stopped instead of losing the rest."
+def _never_ending(path: str) -> SourceError:
+    return SourceError(
+        f"GET /v1/{path} lost its place {_MAX_RESTARTS} times, because the objects to continue from vanished. "
+        "What was landed is kept; run again later to continue."
     )
 
 
-class _Nested(msgspec.Struct):
-    has_more: bool = False
+def _oldest(records: Records) -> int | None:
+    """When the last record of a page that says so was created."""
+    found = (identity(text) for text in reversed(records.texts))
+    return next((created for _, created in filter(None, found) if created is not None), None)
 
 
-def _has_more_children(text: bytes, field: str) -> bool:
-    """Whether the record's nested list `field` was shown only in part."""
-    try:
-        nested = msgspec.json.decode(text, type=dict[str, msgspec.Raw]).get(field)
-        return nested is not None and msgspec.json.decode(nested, type=_Nested | None) == _Nested(True)
-    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
-        return False
+def _last_id(records: Records) -> str | None:
+    """The id of the last record of a page that has one: what the next page continues after."""
+    found = (identity(text) for text in reversed(records.texts))
+    return next((object_id for object_id, _ in filter(None, found)), None)
 
 
 def _source_time(answer: _Answer) -> int:
     """The source's clock at the answer; ours when it does not say."""
-    try:
-        return int(parsedate_to_datetime(answer.headers.get("date", "")).astimezone(UTC).timestamp())
-    except (ValueError, TypeError):
-        return int(answer.observed_at.timestamp())
+    return int((http_date(answer.headers.get("date", "")) or answer.observed_at).timestamp())

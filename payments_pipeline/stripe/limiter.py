@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -25,6 +26,7 @@ class RateLimiter:
         self._sleep = sleep
         self._period = max(1.0, 1.0 / rate)
         self._resume_at = now = monotonic()
+        self._lock = threading.Lock()
         count = max(1, int(rate))
         self._free_at: queue.SimpleQueue[float] = queue.SimpleQueue()
         for number in range(count):
@@ -43,4 +45,5 @@ class RateLimiter:
 
     def pause(self, seconds: float) -> None:
         """Let nobody call for that long: the source asked for it."""
-        self._resume_at = max(self._resume_at, self._monotonic() + seconds)
+        with self._lock:
+            self._resume_at = max(self._resume_at, self._monotonic() + seconds)

@@ -8,7 +8,7 @@ import pytest
 import stripe
 
 if TYPE_CHECKING:
-    from tests.contract.mock_api.conftest import Truth
+    from tests.contract.mock_api.conftest import Served, Truth
 
 Obj = dict[str, Any]
 
