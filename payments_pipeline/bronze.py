@@ -63,8 +63,9 @@ def write_pages(
     rejects = _Sink(storage, layout.quarantine_part(spec.name, run.ingest_date, run.run_id, name))
     with ExitStack() as stack:
         for page in pages:
+            origin = _origin(run, page)
             for offset, record in enumerate(page.records):
-                meta = _meta(run, page, offset)
+                meta = b'%b,"offset":%d}' % (origin, offset)
                 try:
                     line = screen.line(record)
                 except Rejected as reason:
@@ -140,18 +141,19 @@ class _Sink:
         return (BronzePart(entity, self._key, self._rows, self._bytes, self._sha256.hexdigest(), schema),)
 
 
-def _meta(run: RunContext, page: Page, offset: int) -> bytes:
-    return msgspec.json.encode(
+def _origin(run: RunContext, page: Page) -> bytes:
+    """What the `meta` of all records of a page have in common, as JSON that is still open."""
+    common = msgspec.json.encode(
         {
             "run_id": run.run_id,
             "observed_at": _text(page.observed_at),
             "source": page.source,
-            "offset": offset,
             "api_version": page.api_version,
             "request_id": page.request_id,
             **({} if page.deleted_at is None else {"deleted_at": page.deleted_at}),
         }
     )
+    return common[:-1]
 
 
 def _text(moment: datetime) -> str:

@@ -85,11 +85,11 @@ class Build:
             check_part(self._storage, part)
         batch, quarantined = self._load(spec, parts)
         for model in mine:
-            before = self._rows(model)
+            before = self._engine.count(model)
             touched = self._engine.merge(model, spec, self._files[model.qualified])
             self._stage(model, touched | frozenset(self._published(model) if spec.name in self._anew else ()))
             if model.name == spec.name:
-                after = self._rows(model)
+                after = self._engine.count(model)
                 received = sum(part.rows for part in parts)
                 self._built.counts[spec.name] = EntityCounts(
                     received=received,
@@ -187,7 +187,3 @@ class Build:
     def _published(self, model: ModelSpec) -> Mapping[str, Partition]:
         document = self._latest.get(model.qualified)
         return document.partitions if document else {}
-
-    def _rows(self, model: ModelSpec) -> int:
-        [(count,)] = self._engine.query(f"select count(*) from {model.qualified}").rows
-        return int(str(count))

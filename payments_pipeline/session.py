@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import secrets
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -86,7 +85,7 @@ def open_source(settings: Settings, storage: Storage, clock: Clock) -> Iterator[
     if settings.uses_embedded_mock:
         require_mock()
         world = _world(storage, clock)
-        with _embedded(world) as url, _client(settings, url, clock) as client:
+        with _embedded(world, clock) as url, _client(settings, url, clock) as client:
             yield Source(client, world)
     else:
         with _client(settings, settings.mock_api_base_url or STRIPE_URL, clock) as client:
@@ -151,7 +150,7 @@ def _world(storage: Storage, clock: Clock) -> World:
 
 
 @contextmanager
-def _embedded(world: World) -> Iterator[str]:
+def _embedded(world: World, clock: Clock) -> Iterator[str]:
     """The simulated account served on a free port of this machine by a thread of this process."""
     from mock_api.api import create_app
     from mock_api.server import running
@@ -160,7 +159,7 @@ def _embedded(world: World) -> Iterator[str]:
     business = Business(
         seed=world.seed, start=date.fromisoformat(world.start), customers_per_day=world.customers_per_day
     )
-    with running(create_app(business, clock=lambda: int(time.time()))) as url:
+    with running(create_app(business, clock=lambda: int(clock().timestamp()))) as url:
         yield url
 
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from payments_pipeline.errors import ObjectExists, ObjectMissing, StorageError, VersionConflict
-from payments_pipeline.storage.base import ABSENT, ObjectInfo
+from payments_pipeline.storage.base import ABSENT, ObjectInfo, check_key
 
 _TEMPORARY = ".tmp-"
 _PRIVATE = {"bronze", "quarantine"}
+_ATTEMPTS = 100
 
 
 class LocalStorage:
@@ -87,24 +88,29 @@ class LocalStorage:
             self._folder(path.parent)
             origin.replace(path)
             _sync_folder(path.parent)
+            self._prune(origin.parent)
 
     def delete(self, key: str) -> None:
         path = self._path(key)
         with _explained("delete", path):
-            if not path.exists():
+            try:
+                path.unlink()
+            except FileNotFoundError:
                 return
-            path.unlink()
-            _sync_folder(path.parent)
+            with suppress(FileNotFoundError):  # another delete emptied the folder and removed it
+                _sync_folder(path.parent)
             self._prune(path.parent)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
-        base = self._path(prefix.rpartition("/")[0]) if "/" in prefix else self.root
+        folder = prefix.rpartition("/")[0]
+        base = self._path(folder) if folder else self.root
         with _explained("list", base):
             keys = sorted(_files(base, self.root))
             for key in keys:
                 if key.startswith(prefix):
-                    stat = (self.root / key).stat()
-                    yield ObjectInfo(key, stat.st_size, stat.st_mtime)
+                    with suppress(FileNotFoundError):  # deleted since the folder was read
+                        stat = (self.root / key).lstat()
+                        yield ObjectInfo(key, stat.st_size, stat.st_mtime)
 
     def sweep(self, before: float) -> int:
         removed = 0
@@ -135,25 +141,34 @@ class LocalStorage:
             self._scratch = None
 
     def _path(self, key: str) -> Path:
-        """The file of `key`; a key that would leave the lake, or follows a link out of it, is refused."""
+        """The file of `key`; one that is a link, or lies behind a link, is refused."""
+        check_key(key)
         path = self.root / key
-        if ".." in key.split("/") or key.startswith("/") or "\0" in key:
-            raise StorageError(f"key {key!r} leaves the lake {self.root}; nothing was read or written.")
-        if not path.resolve().is_relative_to(self.root.resolve()):
-            raise StorageError(
-                f"{path} leads out of the lake {self.root} through a link; it was not followed."
-            )
+        try:
+            is_linked = path.is_symlink() or path.resolve() != self.root.resolve() / key
+        except (OSError, RuntimeError):  # a link that leads to itself
+            is_linked = True
+        if is_linked:
+            raise StorageError(f"{path} leads through a link; links inside a lake are not followed.")
         return path
 
     @contextmanager
     def _temporary(self, path: Path) -> Iterator[tuple[Path, BinaryIO]]:
-        self._folder(path.parent)
         temporary = path.parent / f"{_TEMPORARY}{secrets.token_hex(8)}"
         try:
-            with temporary.open("xb") as stream:
+            with self._opened(temporary) as stream:
                 yield temporary, stream
         finally:
             temporary.unlink(missing_ok=True)
+
+    def _opened(self, path: Path) -> BinaryIO:
+        """A new file, its folder made first, again if a delete elsewhere just removed the empty folder."""
+        for _ in range(_ATTEMPTS):
+            with suppress(FileNotFoundError):
+                self._folder(path.parent)
+                return path.open("xb")
+        self._folder(path.parent)
+        return path.open("xb")
 
     def _folder(self, folder: Path) -> None:
         """Create `folder` and sync each new entry on the way, so that it survives a power cut."""
@@ -174,7 +189,7 @@ class LocalStorage:
     @contextmanager
     def _locked(self) -> Iterator[None]:
         """Serialise compare-and-swap between processes on this machine."""
-        path = self._path("_state/.lock")
+        path = self.root / "_state" / ".lock"
         with _explained("lock", path):
             self._folder(path.parent)
             with path.open("ab") as stream:
@@ -200,11 +215,17 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _files(base: Path, root: Path) -> Iterator[str]:
-    for folder, folders, names in os.walk(base):
+    for folder, folders, names in os.walk(base, onerror=_raise_unless_gone):
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in names:
             if not name.startswith("."):
                 yield (Path(folder) / name).relative_to(root).as_posix()
+
+
+def _raise_unless_gone(error: OSError) -> None:
+    """A folder that cannot be read must not look like an empty one: `gc` would believe it."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from payments_pipeline.errors import ObjectExists, ObjectMissing, VersionConflict
-from payments_pipeline.storage.base import ABSENT, ObjectInfo
+from payments_pipeline.storage.base import ABSENT, ObjectInfo, check_key
 
 
 class MemoryStorage:
@@ -27,12 +27,14 @@ class MemoryStorage:
         self._scratch: Path | None = None
 
     def read(self, key: str) -> bytes:
+        check_key(key)
         with self._lock:
             if key not in self._objects:
                 raise ObjectMissing(f"{self.url}/{key} is not there.")
             return self._objects[key][0]
 
     def read_versioned(self, key: str) -> tuple[bytes, str]:
+        check_key(key)
         with self._lock:
             if key not in self._objects:
                 return b"", ABSENT
@@ -47,11 +49,13 @@ class MemoryStorage:
         return hashlib.sha256(data).hexdigest()
 
     def put(self, key: str, data: bytes) -> None:
+        check_key(key)
         with self._lock:
             self._objects[key] = (data, time.time())
 
     @contextmanager
     def create(self, key: str) -> Iterator[BinaryIO]:
+        check_key(key)
         stream = io.BytesIO()
         yield stream
         with self._lock:
@@ -69,6 +73,7 @@ class MemoryStorage:
             self.delete(source)
 
     def delete(self, key: str) -> None:
+        check_key(key)
         with self._lock:
             self._objects.pop(key, None)
 
@@ -81,11 +86,12 @@ class MemoryStorage:
         return 0
 
     def localize(self, key: str) -> Path:
-        data = self.read(key)
-        path = self.scratch() / hashlib.sha256(data).hexdigest() / key
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(data)
+        with self._lock:
+            data = self.read(key)
+            path = self.scratch() / hashlib.sha256(data).hexdigest() / key
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(data)
         return path
 
     def scratch(self) -> Path:

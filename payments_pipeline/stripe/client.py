@@ -29,6 +29,15 @@ from payments_pipeline.stripe.envelope import (
     split,
 )
 from payments_pipeline.stripe.limiter import RateLimiter
+from payments_pipeline.stripe.paging import (
+    CURSOR,
+    bounds,
+    is_lost_cursor,
+    is_past,
+    last_id,
+    remaining,
+    within,
+)
 from payments_pipeline.stripe.refusal import plain, refusal
 from payments_pipeline.stripe.retry import MAX_WAIT_SECONDS, RetryBudget, Transient, http_date, policy
 
@@ -38,7 +47,6 @@ API_VERSION = "2026-09-30.endive"
 _MAX_BODY_BYTES = 64 * 2**20
 _DEADLINE_SECONDS = 120.0
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
-_CURSOR = "starting_after"
 _MAX_RESTARTS = 100
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _KEY = re.compile(r"[!-~]+")
@@ -138,19 +146,21 @@ class StripeClient:
         cursor object that vanished makes the listing resume at its second, not after it. A list that the API
         cannot filter by `created` is read from the newest object down to the window's start.
         """
-        oldest: int | None = None
+        left = window
         for _ in range(_MAX_RESTARTS):
-            params = {**spec.list_params, **_bounds(spec, window, through=oldest)}
+            shown = Records((), has_more=True)
             try:
-                for answer in self._answers(spec.name, params):
+                for answer in self._answers(spec.name, {**spec.list_params, **bounds(spec, left)}):
+                    shown = answer.records
                     yield self._page(spec, "list", answer, window)
-                    oldest = _oldest(answer.records) or oldest
-                    if oldest is not None and oldest < window.start:
+                    if not spec.created_filter and is_past(shown, window):
                         return
-                return
             except SourceRefused as error:
-                if not _is_lost_cursor(error):
+                if not is_lost_cursor(error):
                     raise
+                left = remaining(left, shown)
+            else:
+                return
         raise _never_ending(spec.name)
 
     def retrieve(self, spec: EntitySpec, object_id: str, *, deleted_at: int | None = None) -> Page:
@@ -173,7 +183,7 @@ class StripeClient:
     def _page(self, spec: EntitySpec, source: Source, answer: _Answer, window: Window | None) -> Page:
         texts = answer.records.texts
         if window is not None and not spec.created_filter:
-            texts = tuple(text for text in texts if _is_within(text, window))
+            texts = within(texts, window)
         child = spec.child_list
         if child is not None:
             texts = tuple(
@@ -207,7 +217,7 @@ class StripeClient:
             try:
                 return [text for answer in self._answers(path, params) for text in answer.records.texts]
             except SourceRefused as error:
-                if not _is_lost_cursor(error):
+                if not is_lost_cursor(error):
                     raise
         raise _never_ending(path)
 
@@ -221,14 +231,14 @@ class StripeClient:
             yield answer
             if not answer.records.has_more:
                 return
-            last = _last_id(answer.records)
+            last = last_id(answer.records)
             if last is None or last in used:
                 raise SourceError(
                     f"GET /v1/{path} says there is more but shows nothing new to continue from; "
                     "stopped instead of losing the rest."
                 )
             used.add(last)
-            cursor = {_CURSOR: last}
+            cursor = {CURSOR: last}
 
     def _call(self, path: str, params: Mapping[str, str], parse: Callable[[bytes], Records]) -> _Answer:
         try:
@@ -328,41 +338,11 @@ def _quoted(object_id: str) -> str:
     return quote(object_id, safe="").replace(".", "%2E")
 
 
-def _bounds(spec: EntitySpec, window: Window, *, through: int | None) -> dict[str, str]:
-    """The `created` filter of a window, cut down to what is not newer than `through`."""
-    if not spec.created_filter:
-        return {}
-    end = window.end if through is None else min(window.end, through + 1)
-    return {"created[gte]": str(window.start), "created[lt]": str(end)}
-
-
-def _is_within(text: bytes, window: Window) -> bool:
-    """Whether a record belongs to the window; one that does not say when it was created is never left out."""
-    found = identity(text)
-    return found is None or found[1] is None or window.start <= found[1] < window.end
-
-
-def _is_lost_cursor(error: SourceRefused) -> bool:
-    return error.code == "resource_missing" and error.param == _CURSOR
-
-
 def _never_ending(path: str) -> SourceError:
     return SourceError(
         f"GET /v1/{path} lost its place {_MAX_RESTARTS} times, because the objects to continue from vanished. "
         "What was landed is kept; run again later to continue."
     )
-
-
-def _oldest(records: Records) -> int | None:
-    """When the last record of a page that says so was created."""
-    found = (identity(text) for text in reversed(records.texts))
-    return next((created for _, created in filter(None, found) if created is not None), None)
-
-
-def _last_id(records: Records) -> str | None:
-    """The id of the last record of a page that has one: what the next page continues after."""
-    found = (identity(text) for text in reversed(records.texts))
-    return next((object_id for object_id, _ in filter(None, found)), None)
 
 
 def _source_time(answer: _Answer) -> int:

@@ -95,6 +95,10 @@ class DuckDBEngine:
             self._show(model.qualified, statements.empty_of(model), files)
             self._run(f"drop table if exists {_built(model)}")
 
+    def count(self, model: ModelSpec) -> int:
+        [(count,)] = self._run(f"select count(*) from {model.qualified}")
+        return int(str(count))
+
     def query(self, sql: str) -> Result:
         try:
             cursor = self._connection.execute(sql)

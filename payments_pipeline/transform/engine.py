@@ -72,6 +72,9 @@ class Engine(Protocol):
     def show(self, model: ModelSpec, files: Sequence[Path]) -> None:
         """Let SQL see the files as `<layer>.<model>`; a typed, empty relation when there are none."""
 
+    def count(self, model: ModelSpec) -> int:
+        """How many rows the model shows."""
+
     def query(self, sql: str) -> Result:
         """Run one statement over what is shown; `UsageError` if the engine refuses it."""
 
