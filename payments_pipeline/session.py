@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pydantic
@@ -20,7 +20,7 @@ from payments_pipeline.flow import Clock, Reporter
 from payments_pipeline.lake import Lake, VerifiedFiles
 from payments_pipeline.pipeline import Account
 from payments_pipeline.settings import STRIPE_URL, Settings
-from payments_pipeline.state.head import read_head
+from payments_pipeline.state.head import Head, read_head
 from payments_pipeline.state.manifest import Manifest, Request
 from payments_pipeline.storage import Storage, open_storage
 from payments_pipeline.stripe.client import ClientOptions, StripeClient
@@ -57,8 +57,9 @@ def open_lake(settings: Settings, clock: Clock, reporter: Reporter) -> Iterator[
     """The lake that the settings name, closed when the block ends; nothing is created before it is written to."""
     storage = open_storage(settings.local_data_dir)
     try:
+        steady = steady_clock(clock, read_head(storage), reporter)
         engine = _engine(settings, storage)
-        lake = Lake(storage, engine, discover(sql_root()), VerifiedFiles(storage), clock, reporter)
+        lake = Lake(storage, engine, discover(sql_root()), VerifiedFiles(storage), steady, reporter)
         try:
             yield lake
         finally:
@@ -101,7 +102,7 @@ def execute(
     """
     with (
         open_lake(settings, now, reporter) as lake,
-        open_source(settings, lake.storage, now) as source,
+        open_source(settings, lake.storage, lake.clock) as source,
         pipeline.opened(lake, run_id, account=source.account()) as opened,
     ):
         fetching = Fetching(source.client, settings.max_connections, settings.safety_window_seconds)
@@ -115,6 +116,15 @@ def execute(
 def now() -> datetime:
     """The real clock, UTC."""
     return datetime.now(UTC)
+
+
+def steady_clock(clock: Clock, head: Head, reporter: Reporter) -> Clock:
+    """The clock, set forward if it stands before the lake's last run: what is observed now is newer than that."""
+    behind = max((run.at for run in head.runs), default=clock()) - clock()
+    if behind <= timedelta(0):
+        return clock
+    reporter.event("clock_behind_last_run", seconds=behind.total_seconds())
+    return lambda: clock() + behind
 
 
 def new_run_id() -> str:
