@@ -24,7 +24,7 @@ from mock_api.faults import (
     Truncate,
 )
 from mock_api.spoiling import spoiled
-from mock_api.traffic import Seen, TokenBucket
+from mock_api.traffic import DROPPED, Seen, TokenBucket, Traffic
 
 TRANSPORT = "mock_api.transport"
 """Key of the ASGI scope under which the server puts the `asyncio.Transport` of the connection."""
@@ -60,14 +60,11 @@ class FaultLayer:
         if scope["type"] != "http" or not scope["path"].startswith(PREFIX):
             await self._app(scope, receive, send)
             return
-        method, path = scope["method"], scope["path"]
-        at = self._faults.traffic.arrive(path)
-        outcome = _Outcome(send)
+        outcome = _Outcome(scope, send, self._faults.traffic)
         try:
             await self._serve(scope, receive, outcome)
         finally:
-            query = scope["query_string"].decode("latin-1")
-            self._faults.traffic.leave(Seen(at, method, path, query, outcome.status))
+            outcome.count()
 
     async def _serve(self, scope: Scope, receive: Receive, send: _Outcome) -> None:
         action = self._faults.draw(scope["method"], scope["path"])
@@ -105,26 +102,40 @@ class FaultLayer:
             )
             await _hang_up(scope, send)
             return
-        for piece in _pieces(body, action):
+        for piece, more in _pieces(body, action):
             if isinstance(action, Slow):
                 await asyncio.sleep(action.seconds)
             if scope[TRANSPORT].is_closing():  # the client gave up: nobody waits for the rest
                 return
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
-        await send({"type": "http.response.body", "body": b""})
+            await send({"type": "http.response.body", "body": piece, "more_body": more})
 
 
 class _Outcome:
-    """Passes messages on and remembers the status that went out."""
+    """Passes messages on, and counts the request before its last byte goes out: who has the answer finds it counted."""
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, scope: Scope, send: Send, traffic: Traffic) -> None:
+        self._scope = scope
         self._send = send
-        self.status = 0
+        self._traffic = traffic
+        self._at = traffic.arrive(scope["path"])
+        self._counted = False
+        self.status = DROPPED
 
     async def __call__(self, message: Message) -> None:
+        """Passes one message on."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
+        elif not message.get("more_body", False):
+            self.count()
         await self._send(message)
+
+    def count(self) -> None:
+        """Counts the request with the status it has now; once."""
+        if not self._counted:
+            self._counted = True
+            query = self._scope["query_string"].decode("latin-1")
+            seen = Seen(self._at, self._scope["method"], self._scope["path"], query, self.status)
+            self._traffic.leave(seen)
 
 
 async def _collect(
@@ -139,14 +150,16 @@ async def _collect(
     return messages[0], b"".join(message.get("body", b"") for message in messages[1:])
 
 
-def _pieces(body: bytes, action: AnyAction) -> Iterator[bytes]:
+def _pieces(body: bytes, action: AnyAction) -> Iterator[tuple[bytes, bool]]:
+    """The body in order, at least one piece, and whether more follows each."""
     size = action.bytes if isinstance(action, Slow) else max(1, len(body))
-    return (body[at : at + size] for at in range(0, len(body), size))
+    return ((body[at : at + size], at + size < len(body)) for at in range(0, max(1, len(body)), size))
 
 
 async def _hang_up(scope: Scope, send: _Outcome) -> None:
     """Closes the connection without another byte."""
-    send.status = 0
+    send.status = DROPPED
+    send.count()
     scope[TRANSPORT].abort()
     # The loop tells the server of the lost connection in its next turn; only then does the server not answer for us.
     await asyncio.sleep(0)

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 _REMEMBERED = 10_000
-_STATUS_OF_DROPPED = 0
+DROPPED = 0
+"""Stands in the place of a status when the connection was dropped."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """One finished request: monotonic second of its arrival, what it asked, and its status (0: the connection was dropped)."""
+    """One answered request: monotonic second of its arrival, what it asked, and its status (`DROPPED` if there was none)."""
 
     at: float
     method: str
@@ -54,7 +55,7 @@ class Traffic:
             return now
 
     def leave(self, seen: Seen) -> None:
-        """Counts a finished request."""
+        """Counts a request that is answered."""
         with self._lock:
             self._statuses[seen.status] += 1
             # Requests that were under way at a clear() are not below zero after it.
@@ -70,15 +71,13 @@ class Traffic:
         """Requests in all, by path and by status (`dropped` apart), the most in any one second, the most at once."""
         with self._lock:
             statuses = {
-                str(status): count
-                for status, count in sorted(self._statuses.items())
-                if status != _STATUS_OF_DROPPED
+                str(status): count for status, count in sorted(self._statuses.items()) if status != DROPPED
             }
             return {
                 "requests": sum(self._paths.values()),
                 "by_path": dict(sorted(self._paths.items())),
                 "by_status": statuses,
-                "dropped": self._statuses[_STATUS_OF_DROPPED],
+                "dropped": self._statuses[DROPPED],
                 "max_requests_per_second": self._peak_rate,
                 "max_concurrent_requests": self._peak_open,
             }
