@@ -95,7 +95,7 @@ class Invoices(Payments, Catalog):
         invoice = self._in_status(id, "draft")
         customer = self._find("customers", invoice["customer"], "customer")
         balance = customer["balance"]
-        after = min(balance + invoice["total"], 0) if balance <= 0 else 0
+        after = min(balance + invoice["total"], 0)
         due = max(balance + invoice["total"], 0)
         sequence = customer["next_invoice_sequence"]
         self._change("customers", customer["id"], balance=after, next_invoice_sequence=sequence + 1)

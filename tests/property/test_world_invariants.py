@@ -118,7 +118,7 @@ def money_moves_are_booked(world: World) -> None:
 
 
 def invoices_add_up(world: World) -> None:
-    """Lines sum to the total, what is paid plus what remains is what was due, and payments agree."""
+    """Lines sum to the total, credit is used first, paid plus remaining is what was due, and payments agree."""
     paid = {}
     for payment in world.rows("invoice_payments"):
         intent = world.get("payment_intents", payment["payment"]["payment_intent"])
@@ -140,6 +140,9 @@ def invoices_add_up(world: World) -> None:
         )
         assert invoice["amount_paid"] + invoice["amount_remaining"] == invoice["amount_due"]
         assert (invoice["id"] in paid) == (invoice["amount_due"] > 0 and invoice["status"] != "draft")
+        if invoice["status"] != "draft":
+            owed = invoice["total"] + invoice["starting_balance"]
+            assert (invoice["amount_due"], invoice["ending_balance"]) == (max(owed, 0), min(owed, 0))
         if invoice["amount_due"] == 0:
             assert invoice["status"] in ("draft", "paid")
 

@@ -260,6 +260,9 @@ def test_a_downgrade_becomes_credit(world: World, customer: Obj) -> None:
     assert (invoice["total"], invoice["amount_due"], invoice["status"]) == (-8_800, 0, "paid")
     assert (world.get("customers", customer["id"]) or {})["balance"] == -8_800
     world.play(world.now + 7 * DAY)
+    invoice = latest_invoice(world, subscription)
+    assert (invoice["total"], invoice["amount_due"], invoice["status"]) == (100, 0, "paid")
+    assert (invoice["starting_balance"], invoice["ending_balance"]) == (-8_800, -8_700)
     assert (world.get("customers", customer["id"]) or {})["balance"] == -8_700
 
 
