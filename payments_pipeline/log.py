@@ -48,12 +48,18 @@ def make_logger(redactor: Redactor, stream: TextIO | None = None) -> structlog.t
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.dict_tracebacks,
+            _traces_without_locals(),
             redactor,
             structlog.processors.JSONRenderer(),
         ],
     )
     return logger
+
+
+def _traces_without_locals() -> structlog.processors.ExceptionRenderer:
+    """Stack traces as data, without the values of local variables: those may be keys or customers' data."""
+    transform = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+    return structlog.processors.ExceptionRenderer(transform)
 
 
 class LogReporter:

@@ -234,7 +234,11 @@ def _explained(action: str, path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise ObjectMissing(f"cannot {action} {path}: it is not there.") from error
+        if action != "write":
+            raise ObjectMissing(f"cannot {action} {path}: it is not there.") from error
+        raise StorageError(
+            f"cannot write {path}: its folder cannot be made there; choose another lake."
+        ) from error
     except FileExistsError as error:
         raise ObjectExists(f"cannot {action} {path}: it exists, and it is never overwritten.") from error
     except OSError as error:

@@ -107,7 +107,7 @@ class DuckDBEngine:
         except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
             raise _failure("the query", error) from error
         except duckdb.Error as error:
-            raise UsageError(f"the query cannot be run: {error}") from error
+            raise UsageError(f"the query cannot be run: {' '.join(str(error).split())}") from error
 
     def unreconciled(
         self, spec: EntitySpec, model: ModelSpec, files: Sequence[Path]
