@@ -10,7 +10,7 @@ from typing import Any
 
 Obj = dict[str, Any]
 
-API_VERSION = "2026-09-30.endive"
+API_VERSION = "2026-10-28.endive"
 
 
 @cache

@@ -1,6 +1,6 @@
 """What is known about each Stripe entity: where it is listed, what its objects hold, what they refer to.
 
-One entry per entity. Shapes and field names are those of API version 2026-09-30.endive, taken from the
+One entry per entity. Shapes and field names are those of API version 2026-10-28.endive, taken from the
 resource classes of Stripe's official SDK. Only fields that silver and gold use are declared; bronze keeps
 the whole object. Expandable fields are declared as ids, because nothing is ever expanded.
 """

@@ -41,7 +41,7 @@ from payments_pipeline.stripe.paging import (
 from payments_pipeline.stripe.refusal import plain, refusal
 from payments_pipeline.stripe.retry import MAX_WAIT_SECONDS, RetryBudget, Transient, http_date, policy
 
-API_VERSION = "2026-09-30.endive"
+API_VERSION = "2026-10-28.endive"
 """The Stripe API version whose shapes `entities` declares; sent with every call."""
 
 _MAX_BODY_BYTES = 64 * 2**20
