@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from payments_pipeline.stripe.limiter import RateLimiter
+from tests.unit.stripe.wire import Time
+
+
+def most_in_a_second(moments: list[float]) -> int:
+    """The largest number of moments in any half-open second."""
+    return max(sum(start <= moment < start + 1 for moment in moments) for start in moments)
+
+
+@given(
+    rate=st.floats(0.5, 30),
+    lives=st.lists(st.tuples(st.floats(0, 2), st.floats(0, 2), st.floats(0, 1)), min_size=1, max_size=90),
+)
+def test_no_second_sees_more_calls_than_the_rate(
+    rate: float, lives: list[tuple[float, float, float]]
+) -> None:
+    """However long a call travels, at whatever moment of it the server counts it, however long the caller idles."""
+    time = Time()
+    limiter = RateLimiter(rate, monotonic=time.monotonic, sleep=time.sleep)
+    counted = []
+    for travel, work, idle in lives:
+        with limiter.turn():
+            time.sleep(travel)
+            counted.append(time.monotonic())
+            time.sleep(work)
+        time.sleep(idle)
+    assert most_in_a_second(counted) <= max(1, int(rate))
+
+
+def test_the_first_calls_are_spread_over_the_first_second() -> None:
+    """A start is no burst."""
+    time = Time()
+    limiter = RateLimiter(10, monotonic=time.monotonic, sleep=time.sleep)
+    moments = []
+    for _ in range(30):
+        with limiter.turn():
+            moments.append(time.monotonic())
+    assert moments == pytest.approx([number / 10 for number in range(30)])
+
+
+def test_a_rate_below_one_is_kept() -> None:
+    """One call every four seconds."""
+    time = Time()
+    limiter = RateLimiter(0.25, monotonic=time.monotonic, sleep=time.sleep)
+    moments = []
+    for _ in range(3):
+        with limiter.turn():
+            moments.append(time.monotonic())
+    assert moments == [0, 4, 8]
+
+
+def test_a_pause_holds_for_every_call_and_the_longest_counts() -> None:
+    """What the source asked one caller, it asked all of them."""
+    time = Time()
+    limiter = RateLimiter(1000, monotonic=time.monotonic, sleep=time.sleep)
+    limiter.pause(7)
+    limiter.pause(3)
+    for _ in range(3):
+        with limiter.turn():
+            assert time.monotonic() >= 7
+
+
+def test_a_call_that_fails_gives_its_slot_back() -> None:
+    """A limiter does not run dry."""
+    time = Time()
+    limiter = RateLimiter(1, monotonic=time.monotonic, sleep=time.sleep)
+    for _ in range(3):
+        with pytest.raises(ZeroDivisionError), limiter.turn():
+            raise ZeroDivisionError
+    with limiter.turn():
+        assert time.monotonic() == 3
+
+
+def test_threads_share_the_slots() -> None:
+    """Never more calls under way than slots."""
+    time = Time()
+    limiter = RateLimiter(3, monotonic=time.monotonic, sleep=time.sleep)
+    lock = threading.Lock()
+    under_way: list[int] = []
+    most: list[int] = []
+
+    def call(number: int) -> None:
+        with limiter.turn():
+            with lock:
+                under_way.append(number)
+                most.append(len(under_way))
+            with lock:
+                under_way.remove(number)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(call, range(400)))
+    assert len(most) == 400
+    assert max(most) <= 3
