@@ -165,6 +165,7 @@ class Payments(Ledger, Customers):
             event=None,
             prefix="py_" if sepa else None,
             amount=intent["amount"],
+            amount_captured=intent["amount"] if values.get("captured") else 0,
             billing_details=method["billing_details"],
             calculated_statement_descriptor=None if sepa else "MOCK STORE",
             currency=intent["currency"],
@@ -251,7 +252,8 @@ class Payments(Ledger, Customers):
         intent = self._find("payment_intents", pending["payment_intent"])
         method = self._find("payment_methods", pending["payment_method"])
         if decline_code:
-            charge = self._change_quietly("charges", id, status="failed", **_failure(decline_code))
+            failure = _failure(decline_code)
+            charge = self._change_quietly("charges", id, status="failed", amount_captured=0, **failure)
             self._emit("charge.failed", charge)
             return self._declined(intent, method, charge)
         charge = self._change_quietly("charges", id, status="succeeded", paid=True)

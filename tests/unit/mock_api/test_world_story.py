@@ -124,3 +124,11 @@ def test_ids_look_like_stripes(world: World) -> None:
     assert len(ids) == len(set(ids))
     for kind, (_, prefix) in KINDS.items():
         assert all(row["id"].startswith(prefixes.get(kind, prefix)) for row in world.rows(kind))
+
+
+def test_what_succeeded_was_captured_and_what_failed_was_not(world: World) -> None:
+    """`amount_captured` is the whole amount of a charge that was not refused, and nothing of one that was."""
+    charges = world.rows("charges")
+    assert {charge["status"] for charge in charges} == {"succeeded", "pending", "failed"}
+    for charge in charges:
+        assert charge["amount_captured"] == (0 if charge["status"] == "failed" else charge["amount"])
