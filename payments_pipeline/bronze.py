@@ -98,11 +98,14 @@ def rescreen(
     screen = Screen(spec)
     with storage.localize(part.key).open("rb") as stream:
         for line in stream:
-            record = bytes(msgspec.json.decode(line, type=_Line).data)
+            record = line
             try:
+                record = bytes(msgspec.json.decode(line, type=_Line).data)
                 screen.strict_line(record)
             except Rejected as reason:
                 yield record, str(reason)
+            except RecursionError:
+                yield record, "nested too deeply"
             else:
                 keep(line)
 

@@ -16,7 +16,7 @@ MAX_RECORD_BYTES = 16 * 2**20
 """The largest record that bronze takes; a larger one goes to quarantine."""
 
 _LAST_SECOND = 4_102_444_800  # 2100-01-01: a larger `created` is milliseconds, or nonsense
-_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[!-~]+$")]
+_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[!-~]+\Z")]
 _Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _LEAVES: Mapping[str, Any] = {
     "VARCHAR": str | None,
@@ -52,6 +52,7 @@ class Screen:
         try:
             record.decode("utf-8")
             found = self._decoder.decode(record)
+            compact = msgspec.json.format(record, indent=-1)
         except UnicodeDecodeError as error:
             raise Rejected("not UTF-8") from error
         except msgspec.ValidationError as error:
@@ -61,12 +62,15 @@ class Screen:
         except RecursionError as error:
             raise Rejected("nested too deeply") from error
         self._check(found)
-        return msgspec.json.format(record, indent=-1)
+        return compact
 
     def strict_line(self, record: bytes) -> bytes:
         """Like `line`, and a key that occurs twice in one object is refused too (slower)."""
         compact = self.line(record)
-        json.loads(compact, object_pairs_hook=_distinct)
+        try:
+            json.loads(compact, object_pairs_hook=_distinct, parse_int=str, parse_float=str)
+        except RecursionError as error:
+            raise Rejected("nested too deeply") from error
         return compact
 
     def _check(self, found: Any) -> None:
