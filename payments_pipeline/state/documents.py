@@ -30,11 +30,13 @@ class Document(pydantic.BaseModel):
     def unsealed(cls, data: bytes, *, where: str) -> Self:
         """The document in `data`; `CorruptObject` if damaged, `StorageError` if written by a newer version."""
         try:
-            sealed = json.loads(data)
+            sealed = json.loads(data.decode())
             version, checksum, body = sealed["schema_version"], sealed["sha256"], sealed["body"]
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise _corrupt(where, "it is not a whole state file") from error
-        if isinstance(version, int) and version > cls.schema_version:
+        if type(version) is not int or version < 1:
+            raise _corrupt(where, "its schema version is no version")
+        if version > cls.schema_version:
             raise StorageError(
                 f"{where} was written by a newer payments-pipeline (schema {version}, this one knows "
                 f"{cls.schema_version}). Nothing was changed; upgrade payments-pipeline."
