@@ -86,12 +86,10 @@ class Extraction:
             self._note(pending, observed=False)
             self._note(before.parts, observed=True)
             self._land(plan.jobs)
-            if EVENTS in request.entities:
-                self._land(self._changed(pending))
+            self._land(self._changed(pending))
             if not request.backfill:
                 self._land(self._unconfirmed(request, everything=plan.relist is not None))
-            while missing := self._lake.engine.missing_ids():
-                self._land(_retrievals([(name, object_id, None) for name, object_id in missing]))
+            self._close_references()
         finally:
             self._note_costs(before.seconds + monotonic() - started)
         if plan.relist:
@@ -171,7 +169,7 @@ class Extraction:
         """
         parts = [part for part in (*pending, *self.manifest.extract.parts) if part.entity == EVENTS]
         files = [self._lake.storage.localize(part.key) for part in parts]
-        return _retrievals(self._lake.engine.changed_ids(ENTITIES[EVENTS], files))
+        return self._retrievals(self._lake.engine.changed_ids(ENTITIES[EVENTS], files))
 
     def _unconfirmed(self, request: Request, *, everything: bool) -> list[Job]:
         """Retrievals of what silver holds, may have changed without an event, and no list of this run showed.
@@ -185,8 +183,27 @@ class Extraction:
                 continue
             since = 0 if everything else self._run.ceiling - (spec.mutable_days or 0) * DAY
             ids = self._lake.engine.unobserved_ids(name, since)
-            jobs += _retrievals([(name, object_id, None) for object_id in ids])
+            jobs += self._retrievals([(name, object_id, None) for object_id in ids])
         return jobs
+
+    def _retrievals(self, found: Sequence[tuple[str, str, int | None]]) -> list[Job]:
+        """Jobs for (entity, id, when an event says it was deleted), so that every worker gets a share."""
+        jobs = []
+        for name, spec in ENTITIES.items():
+            mine = [(object_id, gone) for entity, object_id, gone in found if entity == name]
+            share = min(_IDS_PER_PART, -(-len(mine) // self._fetching.workers))
+            for start in range(0, len(mine), max(1, share)):
+                some = mine[start : start + share]
+                gone_at = {object_id: gone for object_id, gone in some if gone is not None}
+                jobs.append(Job(spec, ids=tuple(object_id for object_id, _ in some), deleted_at=gone_at))
+        return jobs
+
+    def _close_references(self) -> None:
+        """Retrieve what the lake's objects refer to and the lake does not hold, each once, until nothing is new."""
+        tried: set[tuple[str, str]] = set()
+        while missing := set(self._lake.engine.missing_ids()) - tried:
+            tried |= missing
+            self._land(self._retrievals([(name, object_id, None) for name, object_id in sorted(missing)]))
 
     def _note_held(self) -> None:
         """Tell the engine which objects silver holds."""
@@ -230,18 +247,6 @@ class _Tally:
             self.counts[names[page.source]] += len(page.records)
             progress(page.entity, len(page.records))
             yield page
-
-
-def _retrievals(found: Sequence[tuple[str, str, int | None]]) -> list[Job]:
-    """Jobs for (entity, id, when an event says it was deleted), a few hundred ids of one entity each."""
-    jobs = []
-    for name, spec in ENTITIES.items():
-        mine = [(object_id, gone) for entity, object_id, gone in found if entity == name]
-        for start in range(0, len(mine), _IDS_PER_PART):
-            some = mine[start : start + _IDS_PER_PART]
-            gone_at = {object_id: gone for object_id, gone in some if gone is not None}
-            jobs.append(Job(spec, ids=tuple(object_id for object_id, _ in some), deleted_at=gone_at))
-    return jobs
 
 
 def _added(total: EntityExtract, more: EntityExtract) -> EntityExtract:

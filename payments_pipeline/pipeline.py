@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -77,6 +77,8 @@ def opened(lake: Lake, run_id: str, *, account: Account | None = None) -> Iterat
             epoch=lease.epoch,
             started_at=now,
             ceiling=account.source.now if account else int(now.timestamp()),
+            account=account.source.account if account else None,
+            world=dict(account.world) if account and account.world else None,
         )
         context = RunContext(run_id, lease.epoch, manifest.started_at, manifest.ceiling)
         yield Run(context, lease, manifest)
@@ -120,19 +122,19 @@ def transform(lake: Lake, run: Run, *, rebuild: bool = False) -> Run:
     started = monotonic()
     discard_staging(lake.storage, run.manifest.run_id)
     head, latest = read_head(lake.storage), lake.latest()
+    consumed = _finished(lake.storage, head.pending)
     anew = frozenset(ENTITIES) if rebuild else outdated(lake.models, latest)
-    everything = all_runs(lake.storage) if anew else ()
-    parts = [
-        *(part for part in parts_of(lake.storage, everything) if part.entity in anew),
-        *(part for part in parts_of(lake.storage, head.pending) if part.entity not in anew),
-    ]
-    built = Build(lake, run.context, latest, anew)(parts)
+    unfinished = set(head.pending) - set(consumed)
+    from_runs = tuple(name for name in all_runs(lake.storage) if name not in unfinished) if anew else ()
+    built = Build(lake, run.context, latest, anew)(_parts(lake.storage, consumed, from_runs, anew))
     result = candidate(snapshot_of(latest), built.staged, built.removed)
     step = Transform(
         finished_at=lake.clock(),
         seconds=round(monotonic() - started, 3),
-        consumed=head.pending,
+        consumed=consumed,
         anew=tuple(sorted(anew)),
+        from_runs=from_runs,
+        based_on=head.published,
         counts=built.counts,
         staged=tuple(built.staged),
         removed=tuple(built.removed),
@@ -159,6 +161,11 @@ def check_and_publish(lake: Lake, run: Run, *, max_quarantine_share: float) -> R
         )
     started = monotonic()
     step = run.manifest.transform
+    if read_head(lake.storage).published != step.based_on:
+        raise UsageError(
+            f"another run has published since run {run.manifest.run_id} was built; run 'payments-pipeline "
+            "run-transforms' with the same RUN_ID again. Nothing was changed."
+        )
     lake.show(candidate(snapshot_of(lake.latest()), step.staged, step.removed))
     results = audit(lake, _evidence(lake, run.manifest, max_quarantine_share))
     bad = failed(results)
@@ -195,20 +202,37 @@ def parts_of(storage: Storage, run_ids: Sequence[str]) -> list[BronzePart]:
     return [part for run_id in run_ids for part in read_manifest(storage, run_id).extract.parts]
 
 
+def _finished(storage: Storage, pending: Sequence[str]) -> tuple[str, ...]:
+    """The pending runs that may go into silver: up to the last whose extraction ended.
+
+    What an interrupted run began (an event read, its object not yet) is completed by the next extraction;
+    until then its bronze must wait, or its events would count as dealt with.
+    """
+    ended = [
+        index for index, run_id in enumerate(pending) if read_manifest(storage, run_id).extract.finished_at
+    ]
+    return tuple(pending[: ended[-1] + 1]) if ended else ()
+
+
+def _parts(
+    storage: Storage, consumed: Sequence[str], from_runs: Sequence[str], anew: Collection[str]
+) -> list[BronzePart]:
+    """What a build reads: all bronze of the entities built anew, of the others what is new."""
+    return [
+        *(part for part in parts_of(storage, from_runs) if part.entity in anew),
+        *(part for part in parts_of(storage, consumed) if part.entity not in anew),
+    ]
+
+
 def _evidence(lake: Lake, manifest: Manifest, max_quarantine_share: float) -> Evidence:
-    assert manifest.transform is not None
+    assert manifest.transform is not None, "only what was built can be audited"
     step = manifest.transform
     consumed = [read_manifest(lake.storage, run_id) for run_id in step.consumed]
-    anew = all_runs(lake.storage) if step.anew else ()
-    parts = [
-        *(part for part in parts_of(lake.storage, anew) if part.entity in step.anew),
-        *(part for found in consumed for part in found.extract.parts if part.entity not in step.anew),
-    ]
     landed = sum(part.rows for found in consumed for part in found.extract.quarantine)
     requested = manifest.request.entities if manifest.request else ()
     return Evidence(
         manifest=manifest,
-        parts=parts,
+        parts=_parts(lake.storage, step.consumed, step.from_runs, step.anew),
         coverage=[read_coverage(lake.storage, name) for name in requested],
         quarantined=landed + sum(counts.quarantined for counts in step.counts.values()),
         max_quarantine_share=max_quarantine_share,
@@ -216,9 +240,9 @@ def _evidence(lake: Lake, manifest: Manifest, max_quarantine_share: float) -> Ev
 
 
 def _with_pending(head: Head, run_id: str) -> Head:
-    if run_id in head.pending:
-        return head
-    return head.model_copy(update={"pending": (*head.pending, run_id)})
+    """The run is the latest to land bronze, also if it is an earlier one that goes on."""
+    others = tuple(other for other in head.pending if other != run_id)
+    return head.model_copy(update={"pending": (*others, run_id)})
 
 
 def _line(lake: Lake, manifest: Manifest) -> RunLine:

@@ -71,7 +71,7 @@ def open_lake(settings: Settings, clock: Clock, reporter: Reporter) -> Iterator[
 @contextmanager
 def open_existing(settings: Settings, clock: Clock, reporter: Reporter) -> Iterator[Lake]:
     """Like `open_lake`, but `StorageError` if nothing was ever committed there."""
-    if not read_head(open_storage(settings.local_data_dir)).lake_id:
+    if read_head(open_storage(settings.local_data_dir)) == Head(lake_id=""):
         raise StorageError(
             f"there is no lake in {settings.local_data_dir}; 'payments-pipeline run-pipeline --days 1' fills one. "
             "Nothing was changed."

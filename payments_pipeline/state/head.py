@@ -12,6 +12,7 @@ from payments_pipeline import layout
 from payments_pipeline.errors import LeaseError, UsageError, VersionConflict
 from payments_pipeline.state.documents import Document, load
 from payments_pipeline.state.lease import Lease
+from payments_pipeline.state.manifest import all_runs, read_manifest
 from payments_pipeline.storage import Storage
 
 _REMEMBERED_RUNS = 50
@@ -50,8 +51,8 @@ class Head(Document):
 
 
 def read_head(storage: Storage) -> Head:
-    """The lake's head; that of an empty lake if nothing was ever committed."""
-    return load(storage, layout.HEAD, Head)[0] or Head(lake_id="")
+    """The lake's head; that of an empty lake if nothing was ever committed, made again if its file is lost."""
+    return load(storage, layout.HEAD, Head)[0] or _remade(storage)
 
 
 def commit(storage: Storage, lease: Lease, change: Callable[[Head], Head]) -> Head:
@@ -61,7 +62,9 @@ def commit(storage: Storage, lease: Lease, change: Callable[[Head], Head]) -> He
     """
     lease.check()
     found, version = load(storage, layout.HEAD, Head)
-    head = found or Head(lake_id=uuid.uuid4().hex)
+    head = found or _remade(storage)
+    if not head.lake_id:
+        head = head.model_copy(update={"lake_id": uuid.uuid4().hex})
     if head.epoch > lease.epoch:
         raise LeaseError(
             f"a newer run (epoch {head.epoch}) has taken over {storage.url}; this one (epoch {lease.epoch}) "
@@ -99,3 +102,24 @@ def claim(storage: Storage, lease: Lease, account: str | None, world: Mapping[st
         )
 
     return commit(storage, lease, identified)
+
+
+def _remade(storage: Storage) -> Head:
+    """The head that the manifests imply: bronze that no published run consumed is pending."""
+    runs = sorted((read_manifest(storage, name) for name in all_runs(storage)), key=lambda run: run.epoch)
+    published = [run for run in runs if run.publish is not None]
+    consumed = {name for run in published if run.transform for name in run.transform.consumed}
+    last = runs[-1] if runs else None
+    passed = last is not None and last.quality is not None and last.quality.passed
+    return Head(
+        lake_id="",
+        account=next((run.account for run in reversed(runs) if run.account), None),
+        world=next((run.world for run in reversed(runs) if run.world), None),
+        pending=tuple(run.run_id for run in runs if run.extract.parts and run.run_id not in consumed),
+        publishing=last.run_id if last is not None and passed and last.publish is None else None,
+        published=published[-1].run_id if published else None,
+        runs=tuple(
+            RunLine(run_id=run.run_id, outcome=run.outcome, at=run.started_at, rows=run.rows())
+            for run in runs
+        )[-_REMEMBERED_RUNS:],
+    )

@@ -60,13 +60,19 @@ class Extract(pydantic.BaseModel):
 
 
 class Transform(pydantic.BaseModel):
-    """The build step: which runs' bronze went in (all runs' for entities built `anew`), and what waits in staging."""
+    """The build step: what went in, and what waits in staging.
+
+    `consumed` are the runs whose bronze is new to silver; entities in `anew` were built from all bronze, that of
+    the runs `from_runs`. `based_on` is the run whose publication the result was merged into.
+    """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
     finished_at: datetime
     seconds: float
     consumed: tuple[str, ...]
     anew: tuple[str, ...]
+    from_runs: tuple[str, ...]
+    based_on: str | None
     counts: dict[str, EntityCounts]
     staged: tuple[StagedPartition, ...]
     removed: tuple[tuple[str, str], ...]
@@ -100,6 +106,8 @@ class Manifest(Document):
     epoch: int
     started_at: datetime
     ceiling: int
+    account: str | None = None
+    world: dict[str, int | str] | None = None
     request: Request | None = None
     outcome: Outcome = "started"
     extract: Extract = Extract()

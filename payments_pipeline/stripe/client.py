@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Self
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -48,7 +48,8 @@ _MAX_BODY_BYTES = 64 * 2**20
 _DEADLINE_SECONDS = 120.0
 _TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 _MAX_RESTARTS = 100
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+# A proxy that the environment names is not asked for these: it does not lead back here.
+_THIS_MACHINE = ("all://127.0.0.1", "all://[::1]", "all://localhost")
 _KEY = re.compile(r"[!-~]+")
 _ID = re.compile(r"[!-~]{1,255}")
 
@@ -115,8 +116,7 @@ class StripeClient:
             timeout=_TIMEOUT,
             limits=httpx.Limits(max_connections=options.connections),
             transport=transport,
-            # A proxy that the environment names does not lead back to this machine.
-            trust_env=urlsplit(options.base_url).hostname not in _LOOPBACK,
+            mounts=dict.fromkeys(_THIS_MACHINE),
         )
 
     def __enter__(self) -> Self:
