@@ -101,7 +101,7 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         commands.main(list(arguments), prog_name="payments-pipeline", standalone_mode=False, obj=environ)
     except click.ClickException as error:
-        error.show()
+        click.echo(f"error: {error.format_message()}", err=True)
         return 2
     except click.exceptions.Exit as request:
         return request.exit_code
