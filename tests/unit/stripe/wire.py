@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any, cast
@@ -64,7 +64,7 @@ def client_of(
 class Script:
     """Answers one after the other, the last again and again; remembers what was asked."""
 
-    answers: list[httpx.Response | Exception]
+    answers: Sequence[httpx.Response | Exception]
     asked: list[httpx.Request] = field(default_factory=list)
 
     def __call__(self, request: httpx.Request) -> httpx.Response:

@@ -1,0 +1,174 @@
+"""The client and certificates: what cannot be verified gets no key."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from ipaddress import IPv4Address
+from pathlib import Path
+
+import pydantic
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from payments_pipeline.errors import SourceUnavailable
+from payments_pipeline.stripe.client import ClientOptions, StripeClient
+from tests.unit.stripe.wire import KEY, Time
+
+BODY = b'{"id":"acct_1","object":"account"}'
+ANSWER = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nDate: Sat, 21 Nov 2026 12:00:00 GMT\r\n"
+    b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """Somebody who issues certificates."""
+
+    key: ec.EllipticCurvePrivateKey
+    name: x509.Name
+
+    def certificate(self) -> bytes:
+        """Its own, in PEM."""
+        return self._issue(self.name, self.key, timedelta(days=1), ca=True).public_bytes(
+            serialization.Encoding.PEM
+        )
+
+    def issue(self, address: str, ends: timedelta) -> bytes:
+        """A server's key and certificate in PEM."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
+        made = self._issue(name, key, ends, ca=False, address=address)
+        secret = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        return secret + made.public_bytes(serialization.Encoding.PEM)
+
+    def _issue(
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        ends: timedelta,
+        *,
+        ca: bool,
+        address: str = "127.0.0.1",
+    ) -> x509.Certificate:
+        now = datetime.now(UTC)
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self.name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - timedelta(days=30))
+            .not_valid_after(now + ends)
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False
+            )
+            .add_extension(
+                x509.SubjectAlternativeName([x509.IPAddress(IPv4Address(address))]), critical=False
+            )
+            .sign(self.key, hashes.SHA256())
+        )
+
+
+@pytest.fixture
+def authority() -> Authority:
+    """An authority that nobody knows yet."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")])
+    return Authority(ec.generate_private_key(ec.SECP256R1()), name)
+
+
+@contextmanager
+def server(pem: Path) -> Iterator[tuple[str, list[bytes]]]:
+    """A TLS server with that key and certificate; its address and what it was told in confidence."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    heard: list[bytes] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+    closing = threading.Event()
+
+    def serve() -> None:
+        while not closing.is_set():
+            try:
+                with context.wrap_socket(listener.accept()[0], server_side=True) as connection:
+                    heard.append(connection.recv(65_536))
+                    connection.sendall(ANSWER)
+            except OSError:
+                continue
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}", heard
+    finally:
+        closing.set()
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(10)
+
+
+def account_at(url: str) -> str | None:
+    """Who answers there."""
+    time = Time()
+    options = ClientOptions(url, pydantic.SecretStr(KEY), rate=1000)
+    with StripeClient(options, time.utc, monotonic=time.monotonic, sleep=time.sleep) as client:
+        return client.source_info().account
+
+
+@pytest.fixture
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, authority: Authority) -> Authority:
+    """The authority, known to this machine as a company's own one would be."""
+    known = tmp_path / "known.pem"
+    known.write_bytes(authority.certificate())
+    monkeypatch.setenv("SSL_CERT_FILE", str(known))
+    return authority
+
+
+def refuse(pem: Path, reason: str) -> None:
+    """Assert that the client tells such a server nothing, and says why."""
+    with server(pem) as (url, heard), pytest.raises(SourceUnavailable, match=reason) as caught:
+        account_at(url)
+    assert heard == []
+    assert KEY not in str(caught.value)
+
+
+def test_e11_a_certificate_of_an_unknown_authority_is_refused(tmp_path: Path, authority: Authority) -> None:
+    """The key is never sent, and nothing falls back to plain HTTP."""
+    pem = tmp_path / "server.pem"
+    pem.write_bytes(authority.issue("127.0.0.1", timedelta(days=1)))
+    refuse(pem, "CERTIFICATE_VERIFY_FAILED")
+
+
+def test_e11_another_hosts_certificate_is_refused(tmp_path: Path, trusted: Authority) -> None:
+    """Also when a trusted authority issued it."""
+    pem = tmp_path / "server.pem"
+    pem.write_bytes(trusted.issue("127.0.0.9", timedelta(days=1)))
+    refuse(pem, "mismatch")
+
+
+def test_e11_an_expired_certificate_is_refused(tmp_path: Path, trusted: Authority) -> None:
+    """Also by a day."""
+    pem = tmp_path / "server.pem"
+    pem.write_bytes(trusted.issue("127.0.0.1", timedelta(days=-1)))
+    refuse(pem, "expired")
+
+
+def test_e11_a_certificate_of_a_trusted_authority_is_accepted(tmp_path: Path, trusted: Authority) -> None:
+    """Which the environment may name, as SSL_CERT_FILE."""
+    pem = tmp_path / "server.pem"
+    pem.write_bytes(trusted.issue("127.0.0.1", timedelta(days=1)))
+    with server(pem) as (url, heard):
+        assert account_at(url) == "acct_1"
+    assert len(heard) == 1
