@@ -40,8 +40,8 @@ Exit codes: 0 ok · 1 a quality gate failed, nothing was published · 2 usage or
 """
 
 
-class Terminated(KeyboardInterrupt):
-    """SIGTERM: stop like Ctrl-C does, with its own exit code."""
+class Terminated(BaseException):
+    """SIGTERM: stop like Ctrl-C does, with its own exit code; click would turn a KeyboardInterrupt into its own."""
 
 
 class _Lazy(click.Group):
