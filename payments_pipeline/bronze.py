@@ -63,16 +63,24 @@ def write_pages(
     rejects = _Sink(storage, layout.quarantine_part(spec.name, run.ingest_date, run.run_id, name))
     with ExitStack() as stack:
         for page in pages:
-            origin = _origin(run, page)
-            for offset, record in enumerate(page.records):
-                meta = b'%b,"offset":%d}' % (origin, offset)
-                try:
-                    line = screen.line(record)
-                except Rejected as reason:
-                    rejects.write(stack, quarantine_line(record, meta, str(reason)))
-                else:
-                    lines.write(stack, b'{"data":' + line + b',"meta":' + meta + b"}\n")
+            good, bad = _lines(screen, page, _origin(run, page))
+            lines.write(stack, good)
+            rejects.write(stack, bad)
     return Landed(lines.parts(spec.name, screen.schema), rejects.parts(spec.name, screen.schema))
+
+
+def _lines(screen: Screen, page: Page, origin: bytes) -> tuple[list[bytes], list[bytes]]:
+    """A page's lines of bronze and of quarantine."""
+    good, bad = [], []
+    for offset, record in enumerate(page.records):
+        meta = b'%b,"offset":%d}' % (origin, offset)
+        try:
+            line = screen.line(record)
+        except Rejected as reason:
+            bad.append(quarantine_line(record, meta, str(reason)))
+        else:
+            good.append(b'{"data":%b,"meta":%b}\n' % (line, meta))
+    return good, bad
 
 
 def quarantine_line(record: bytes, meta: bytes, reason: str) -> bytes:
@@ -130,13 +138,16 @@ class _Sink:
         self._rows = self._bytes = 0
         self._sha256 = hashlib.sha256()
 
-    def write(self, stack: ExitStack, line: bytes) -> None:
+    def write(self, stack: ExitStack, lines: list[bytes]) -> None:
+        if not lines:
+            return
         if self._stream is None:
             self._stream = stack.enter_context(self._storage.create(self._key))
-        self._stream.write(line)
-        self._sha256.update(line)
-        self._rows += 1
-        self._bytes += len(line)
+        data = b"".join(lines)
+        self._stream.write(data)
+        self._sha256.update(data)
+        self._rows += len(lines)
+        self._bytes += len(data)
 
     def parts(self, entity: str, schema: str) -> tuple[BronzePart, ...]:
         if self._stream is None:
