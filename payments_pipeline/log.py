@@ -11,32 +11,36 @@ from typing import Any, TextIO
 import structlog
 
 _PATTERNS = re.compile(
-    r"\b(?:sk|rk)_(?:live|test)_\w+|\bwhsec_\w+|\bAKIA[0-9A-Z]{12,}|\bBearer\s+\S+|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
+    r"\b(?:sk|rk)_(?:live|test)_\w+|\bwhsec_\w+|\bAKIA[0-9A-Z]{12,}|\b(?i:bearer)\s+\S+|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
     r"|[\w.+-]+@[\w-]+\.[\w.]+"
+    r"|\b[3-6]\d{3}([ -]?)\d{4}\1\d{4}\1\d{1,7}\b|\b3[47]\d\d[ -]?\d{6}[ -]?\d{5}\b"
 )
 _HIDDEN = "[redacted]"
 
 
 class Redactor:
-    """Takes the configured secrets, whatever looks like a credential, and e-mail addresses out of a log line."""
+    """Takes the configured secrets, whatever looks like a credential, e-mail addresses and card numbers out of a log line."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        self._secrets = sorted(filter(None, secrets), key=len, reverse=True)
+        forms = {form for secret in secrets if secret for form in (secret, repr(secret)[1:-1])}
+        self._secrets = sorted(forms, key=len, reverse=True)
 
     def __call__(self, logger: object, method: str, event: MutableMapping[str, Any]) -> Mapping[str, Any]:
         return {key: self.clean(value) for key, value in event.items()}
 
     def clean(self, value: object) -> object:
-        """`value` with every secret in its texts replaced."""
+        """`value` with every secret in its texts replaced; what JSON has no type for becomes text first."""
         if isinstance(value, str):
             for secret in self._secrets:
                 value = value.replace(secret, _HIDDEN)
             return _PATTERNS.sub(_HIDDEN, value)
         if isinstance(value, Mapping):
-            return {key: self.clean(inner) for key, inner in value.items()}
-        if isinstance(value, list | tuple):
+            return {self.clean(str(key)): self.clean(inner) for key, inner in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
             return [self.clean(inner) for inner in value]
-        return value
+        if value is None or isinstance(value, int | float):
+            return value
+        return self.clean(value.decode(errors="replace") if isinstance(value, bytes) else str(value))
 
 
 def make_logger(redactor: Redactor, stream: TextIO | None = None) -> structlog.typing.FilteringBoundLogger:
