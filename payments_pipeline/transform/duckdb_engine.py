@@ -101,13 +101,18 @@ class DuckDBEngine:
 
     def query(self, sql: str) -> Result:
         try:
+            kinds = [statement.type for statement in self._connection.extract_statements(sql)]
+            if kinds != [duckdb.StatementType.SELECT]:
+                raise UsageError(
+                    "the query must be one SELECT (or FROM, VALUES, DESCRIBE, SUMMARIZE, SHOW); nothing was run."
+                )
             cursor = self._connection.execute(sql)
             columns = tuple(str(column[0]) for column in cursor.description or ())
             return Result(columns, cursor.fetchall())
         except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
             raise _failure("the query", error) from error
         except duckdb.Error as error:
-            raise UsageError(f"the query cannot be run: {' '.join(str(error).split())}") from error
+            raise UsageError(f"the query cannot be run: {_in_one_line(error)}") from error
 
     def unreconciled(
         self, spec: EntitySpec, model: ModelSpec, files: Sequence[Path]
@@ -225,14 +230,19 @@ def _about(model: ModelSpec) -> Iterator[None]:
         yield
     except duckdb.Error as error:
         raise ModelError(
-            f"sql/{model.layer}/{model.name}.sql cannot be run: {error}. Nothing was published; correct the file."
+            f"sql/{model.layer}/{model.name}.sql cannot be run: {_in_one_line(error)}. "
+            "Nothing was published; correct the file."
         ) from error
+
+
+def _in_one_line(error: duckdb.Error) -> str:
+    return " ".join(str(error).split())
 
 
 def _failure(what: str, error: duckdb.Error) -> StorageError:
     remedy = "raise DUCKDB_MEMORY_LIMIT" if isinstance(error, duckdb.OutOfMemoryException) else "free space"
     return StorageError(
-        f"{what} could not be processed: {error}. Nothing was published; {remedy} and run again."
+        f"{what} could not be processed: {_in_one_line(error)}. Nothing was published; {remedy} and run again."
     )
 
 

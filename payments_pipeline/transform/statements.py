@@ -43,7 +43,8 @@ def latest_lines(spec: EntitySpec) -> str:
     """`bronze.<entity>`: one row per id, the latest state observed, with what is known of its deletion.
 
     Versions are ordered by when the call was made, then a retrieval over a list, then the place in the answer;
-    never by arrival. A tombstone carries no fields, so the latest full state is kept beside the mark;
+    never by arrival. A tombstone carries no fields, so the latest full state is kept beside the mark,
+    with the time of deletion that the newest tombstone since then tells, if one does;
     `_is_bare` says there was none. `_lines` counts the lines that came down to this row.
     """
     fields = ", ".join(f"data.{name(field)} as {name(field)}" for field in spec.columns)
@@ -63,17 +64,19 @@ latest as (
     select
         *,
         max(_seen) filter (_gone) over ids as _last_gone,
-        max(_gone_at) over ids as _last_gone_at,
+        max(_seen) filter (_gone and _gone_at is not null) over ids as _last_dated,
+        arg_max(_gone_at, _seen) filter (_gone) over ids as _last_gone_at,
         count(*) over ids as _lines
     from lines
     window ids as (partition by id)
     qualify row_number() over (partition by id order by _gone, _seen desc, _rank desc, _offset desc) = 1
 )
 select
-    * exclude (_gone, _seen, _rank, _offset, _gone_at, _last_gone, _last_gone_at, _lines),
+    * exclude (_gone, _seen, _rank, _offset, _gone_at, _last_gone, _last_dated, _last_gone_at, _lines),
     greatest(_seen, _last_gone)::timestamp as _observed_at,
     coalesce(_last_gone >= _seen, false) as _is_deleted,
-    case when _last_gone >= _seen then make_timestamp(_last_gone_at * 1000000) end as _deleted_at,
+    case when _gone or _last_gone >= _seen and _last_dated >= _seen then make_timestamp(_last_gone_at * 1000000) end
+        as _deleted_at,
     _gone as _is_bare,
     _lines
 from latest
