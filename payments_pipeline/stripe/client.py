@@ -85,7 +85,8 @@ class StripeClient:
 
     Every call waits for the shared rate limit and is retried by the one policy; what still fails raises
     `SourceUnavailable`, what no retry can help `SourceRefused`, an answer that is not Stripe's `SourceError`.
-    Nothing is ever written to the account, and the key is sent to no other host.
+    Nothing is ever written to the account, and the key is sent to no other host. `sleep` is how it waits; by
+    itself it waits so that `cancel` ends it.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class StripeClient:
         clock: Clock,
         *,
         monotonic: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
         self.counts = CallCounts()
@@ -103,6 +104,8 @@ class StripeClient:
         self._monotonic = monotonic
         self._budget = RetryBudget()
         self._lock = threading.Lock()
+        self._cancelled = threading.Event()
+        sleep = sleep or self._sleep
         self._limiter = RateLimiter(options.rate, monotonic=monotonic, sleep=sleep)
         self._retrying = policy(budget=self._budget, sleep=sleep, on_retry=self._count_retry)
         self._http = httpx.Client(
@@ -126,6 +129,10 @@ class StripeClient:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._http.close()
+
+    def cancel(self) -> None:
+        """Let every thread that waits, and every later call, raise `SourceError` at once; safe from any thread."""
+        self._cancelled.set()
 
     def source_info(self) -> SourceInfo:
         """Who the key belongs to and what time it is there; `SourceRefused` if the key is not accepted."""
@@ -254,6 +261,7 @@ class StripeClient:
         return answer
 
     def _attempt(self, path: str, params: Mapping[str, str], parse: Callable[[bytes], Records]) -> _Answer:
+        self._sleep(0)  # raises once somebody has cancelled
         with self._limiter.turn():
             observed_at = self._clock()
             response, body = self._exchange(path, params)
@@ -316,6 +324,11 @@ class StripeClient:
         if isinstance(error, Transient) and error.wait is not None and error.wait <= MAX_WAIT_SECONDS:
             self._limiter.pause(error.wait)
         raise error
+
+    def _sleep(self, seconds: float) -> None:
+        """Wait that long, or until somebody cancels."""
+        if self._cancelled.wait(seconds):
+            raise SourceError("stopped before it was done. What was landed is kept; run again to continue.")
 
     def _count_retry(self) -> None:
         with self._lock:

@@ -24,7 +24,7 @@ from mock_api.faults import Answer, Cut, Drop, Duplicate, Faults, Latency, Rule,
 from mock_api.server import running
 from mock_api.world import World
 from payments_pipeline.entities import ENTITIES
-from payments_pipeline.errors import SourceUnavailable
+from payments_pipeline.errors import SourceError, SourceUnavailable
 from payments_pipeline.flow import Page, Window
 from payments_pipeline.stripe.client import ClientOptions, StripeClient
 from payments_pipeline.stripe.retry import MAX_ATTEMPTS
@@ -247,3 +247,29 @@ def test_e25_memory_does_not_grow_with_the_number_of_pages(tmp_path: Path) -> No
         assert int(rows) == pages * 100
         peaks[pages] = int(peak) / 1024
     assert peaks[800] < peaks[80] + 16
+
+
+@pytest.mark.parametrize(
+    "rule", [Rule(Answer(429, {"retry-after": "60"})), Rule(Answer(503))], ids=["asked to", "backing off"]
+)
+def test_whoever_waits_stops_at_once_when_cancelled(world: World, rule: Rule) -> None:
+    """In real time: eight threads, each waiting for its next attempt, and later calls are not made at all."""
+    with served(world, rule) as account, client_at(account, rate=1000) as client:
+        with ThreadPoolExecutor(THREADS) as pool:
+            futures = [
+                pool.submit(list[Page], client.pages(ENTITIES["charges"], window))
+                for window in windows(THREADS)
+            ]
+            while client.counts.retries < (
+                1 if rule.action == Answer(429, {"retry-after": "60"}) else THREADS
+            ):
+                time.sleep(0.01)
+            started = time.monotonic()
+            client.cancel()
+        stopped = time.monotonic()
+        requests = client.counts.calls
+        with pytest.raises(SourceError, match="run again to continue"):
+            client.source_info()
+    assert stopped - started < 2
+    assert all(isinstance(future.exception(), SourceError) for future in futures)
+    assert client.counts.calls == requests
