@@ -80,22 +80,18 @@ def wanted(request: Request, coverage: Coverage, ceiling: int) -> Window:
 def _events_windows(
     request: Request, coverage: Coverage, ceiling: int, *, safety_seconds: int
 ) -> list[Window]:
-    """Events from where their unbroken record ends up to the ceiling, as far back as the API keeps them.
+    """The events that are asked for, and every event since the unbroken record ends; as far back as they are kept.
 
-    The first run reads those of its own window, or just enough to begin an unbroken record: what it fetches is
-    current anyway.
+    The very first run needs none of the past for that: what it fetches is current anyway.
     """
+    kept = Window(ceiling - (ENTITIES[EVENTS].retention_days or 0) * DAY, ceiling)
+    missing = plan_windows(wanted(request, coverage, ceiling), coverage, safety_seconds=0)
     unbroken = unread_since(coverage)
-    if unbroken is not None and request.backfill:
-        return []
-    if unbroken is not None:
-        start = unbroken - safety_seconds
-    elif request.end is not None and request.end < ceiling:
-        start = ceiling - max(safety_seconds, 1)
-    else:
-        start = wanted(request, coverage, ceiling).start
-    kept = ENTITIES[EVENTS].retention_days
-    return [Window(max(start, ceiling - kept * DAY) if kept else start, ceiling)]
+    if unbroken is None:
+        missing.append(Window(ceiling - max(safety_seconds, 1), ceiling))
+    elif not request.backfill:
+        missing.append(Window(unbroken - safety_seconds, ceiling))
+    return intersect(kept, missing)
 
 
 def _changing(
