@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -11,7 +10,6 @@ from time import monotonic
 from payments_pipeline import layout
 from payments_pipeline.bronze import Landed, PartNames, write_pages
 from payments_pipeline.entities import ENTITIES
-from payments_pipeline.errors import SourceError
 from payments_pipeline.flow import BronzePart, Page, RunContext, Window
 from payments_pipeline.lake import Lake
 from payments_pipeline.planning import EVENTS, Job, make_plan, unread_since
@@ -67,7 +65,6 @@ class Extraction:
         self._lease = lease
         self._fetching = fetching
         self._names = PartNames(run.epoch)
-        self._stopping = threading.Event()
 
     def __call__(self, request: Request, pending: Sequence[BronzePart]) -> Manifest:
         """Fetch `request`, what changed meanwhile, and what the new objects refer to.
@@ -114,7 +111,7 @@ class Extraction:
                     self._commit(futures[future], part, counts)
                     landed += part.parts
             except BaseException:
-                self._stopping.set()
+                self._fetching.client.cancel()
                 pool.shutdown(cancel_futures=True)
                 raise
         self._note(landed, observed=True)
@@ -130,14 +127,9 @@ class Extraction:
     def _pages(self, job: Job) -> Iterator[Page]:
         client = self._fetching.client
         if job.window is not None:
-            pages = client.pages(job.spec, job.window)
-        else:
-            gone = job.deleted_at or {}
-            pages = (client.retrieve(job.spec, each, deleted_at=gone.get(each)) for each in job.ids)
-        for page in pages:
-            if self._stopping.is_set():
-                raise SourceError("stopped because another request failed; run again to continue.")
-            yield page
+            return client.pages(job.spec, job.window)
+        gone = job.deleted_at or {}
+        return (client.retrieve(job.spec, each, deleted_at=gone.get(each)) for each in job.ids)
 
     def _commit(self, job: Job, landed: Landed, counts: EntityExtract) -> None:
         """The parts become part of the lake with the manifest; only then may the coverage claim their window."""
