@@ -52,7 +52,8 @@ def data_dictionary(models: Models) -> str:
         "named here is a check that must pass before anything is published.",
         "",
         "`<x>_minor` is an integer amount in minor units of the currency beside it, `<x>_at` a UTC timestamp,",
-        "`<x>_date` a UTC date; booleans begin with `is_` or `has_`.",
+        "`<x>_date` a UTC date; booleans begin with `is_` or `has_`. In silver, what stands in parentheses is Stripe's",
+        "own field. → names the column in which every value that is not NULL is found.",
     ]
     for layer, introduction in _LAYERS.items():
         lines += ["", f"## {layer}", "", introduction]
