@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from payments_pipeline import layout
 from payments_pipeline.bronze import file_sha256
+from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import CorruptObject, ObjectMissing, StorageError
+from payments_pipeline.extract import read_coverage
 from payments_pipeline.flow import BronzePart, Partition
 from payments_pipeline.lake import Lake
 from payments_pipeline.state.head import commit, read_head
@@ -25,6 +28,8 @@ def verify_lake(lake: Lake) -> int:
 
     Covers each run's bronze and quarantine, every published partition, and the state files' own checksums.
     """
+    for name in ENTITIES:
+        read_coverage(lake.storage, name)
     count, damaged = 0, []
     for key, expected in _recorded(lake):
         try:
@@ -46,7 +51,8 @@ def verify_lake(lake: Lake) -> int:
 def collect_garbage(lake: Lake, *, min_age_seconds: float, dry_run: bool) -> list[str]:
     """Remove objects that no manifest and no list of partitions names, if they are old enough; their keys.
 
-    Takes the lease, so that no run is writing meanwhile. Bronze that a manifest names is never touched.
+    Takes the lease, so that no run is writing meanwhile. Bronze that a manifest names is never touched, nor is
+    bronze of a run that has no manifest: every run writes its manifest first, so the state was lost.
     """
     storage = lake.storage
     holder = Holder(f"gc-{secrets.token_hex(3)}", socket.gethostname(), os.getpid())
@@ -57,15 +63,16 @@ def collect_garbage(lake: Lake, *, min_age_seconds: float, dry_run: bool) -> lis
             )
         oldest = lake.clock().timestamp() - min_age_seconds
         named = {key for key, _ in _recorded(lake)} | set(_awaiting_audit(storage))
+        runs = set(all_runs(storage))
         removed = [
             info.key
             for prefix in (layout.STAGING, layout.BRONZE, layout.QUARANTINE, "silver/", "gold/")
             for info in storage.list(prefix)
-            if info.key not in named and info.modified <= oldest
+            if info.key not in named and info.modified <= oldest and not _is_orphan(info.key, runs)
         ]
         if not dry_run:
-            commit(storage, lease, lambda head: head)
             for key in removed:
+                commit(storage, lease, lambda head: head)  # a run that took over may name it by now
                 storage.delete(key)
             storage.sweep(oldest)
     return removed
@@ -86,9 +93,17 @@ def _parts(manifest: Manifest) -> Iterator[BronzePart | Partition]:
     yield from manifest.extract.quarantine
 
 
+def _is_orphan(key: str, runs: Collection[str]) -> bool:
+    """Whether bronze or quarantine belongs to a run that no manifest is left of."""
+    found = re.search(r"/run_id=([^/]+)/", key)
+    return key.startswith((layout.BRONZE, layout.QUARANTINE)) and found is not None and found[1] not in runs
+
+
 def _awaiting_audit(storage: Storage) -> Iterator[str]:
-    """Staged keys of runs that may still be published."""
-    for line in read_head(storage).runs:
+    """Staged keys of runs that may still be published: no other has been since they were built."""
+    head = read_head(storage)
+    for line in head.runs:
         if line.outcome in {"transformed", "refused"}:
             transform = read_manifest(storage, line.run_id).transform
-            yield from (entry.staged_key for entry in (transform.staged if transform else ()))
+            if transform is not None and transform.based_on == head.published:
+                yield from (entry.staged_key for entry in transform.staged)
