@@ -133,6 +133,23 @@ def test_e16_objects_that_change_while_paging_appear_in_one_of_their_states(kind
             assert versions == {str(call)}
 
 
+def test_e20_events_that_age_out_while_they_are_read_end_the_list_and_not_the_run() -> None:
+    """A cursor beyond the API's retention is one that vanished: what is still kept is found."""
+    retention = 30 * 86_400
+    spec = ENTITIES["events"]
+    shelf = Shelf("events", (thing(spec, number, 1000 + number) for number in range(40)))
+
+    def age(number: int) -> None:
+        shelf.now = retention + 1000 + 4 * number
+
+    shelf.before = age
+    found = read(shelf)
+    kept_since = shelf.now - retention
+    assert 1000 < kept_since < 1039
+    assert {name for name, obj in shelf.objects.items() if obj["created"] >= kept_since} <= set(found)
+    assert len(found) < 40
+
+
 def test_a_list_without_created_filter_stops_below_its_window() -> None:
     """Not at its first odd record, and not at the end of the account."""
     spec = ENTITIES["payment_methods"]
