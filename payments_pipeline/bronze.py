@@ -118,6 +118,17 @@ def rescreen(
                 keep(line)
 
 
+def clean_copies(
+    storage: Storage, spec: EntitySpec, parts: Iterable[BronzePart]
+) -> Iterator[tuple[BronzePart, Path, list[tuple[bytes, str]]]]:
+    """Each part, a scratch copy without the lines that fail the strict check, and those (line, reason)."""
+    for number, part in enumerate(parts):
+        path = storage.scratch() / f"{spec.name}-{number:05d}.jsonl"
+        with path.open("wb") as stream:
+            bad = list(rescreen(storage, spec, part, stream.write))
+        yield part, path, bad
+
+
 def file_sha256(path: Path) -> str:
     """Hex sha256 of a file."""
     with path.open("rb") as stream:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from payments_pipeline import layout
-from payments_pipeline.bronze import check_part, file_sha256, quarantine_line, rescreen
+from payments_pipeline.bronze import check_part, clean_copies, file_sha256, quarantine_line
 from payments_pipeline.entities import ENTITIES, EntitySpec
 from payments_pipeline.errors import ModelError
 from payments_pipeline.flow import BronzePart, EntityCounts, Partition, RunContext, StagedPartition
@@ -102,24 +103,17 @@ class Build:
                 )
 
     def _load(self, spec: EntitySpec, parts: Sequence[BronzePart]) -> tuple[BatchCounts, int]:
-        """Load the parts, those checked under other columns (or found unreadable) line by line."""
-        current = schema_name(spec)
-        suspects = [part for part in parts if part.schema != current]
-        files = [self._storage.localize(part.key) for part in parts if part.schema == current]
-        cleaned, rejected = self._cleaned(spec, suspects)
-        try:
-            return self._engine.load_bronze(spec, [*files, *cleaned]), rejected
-        except UnreadableLines:
-            cleaned, rejected = self._cleaned(spec, parts)
-            return self._engine.load_bronze(spec, cleaned), rejected
+        """Load the parts; line by line if some were checked under other columns, or cannot be read as they are."""
+        if all(part.schema == schema_name(spec) for part in parts):
+            with suppress(UnreadableLines):
+                return self._engine.load_bronze(spec, [self._storage.localize(part.key) for part in parts]), 0
+        cleaned, rejected = self._cleaned(spec, parts)
+        return self._engine.load_bronze(spec, cleaned), rejected
 
     def _cleaned(self, spec: EntitySpec, parts: Sequence[BronzePart]) -> tuple[list[Path], int]:
         """Copies of the parts without the lines that fail the strict check, which go to quarantine."""
         files, total = [], 0
-        for number, part in enumerate(parts):
-            path = self._storage.scratch() / f"{spec.name}-{number:05d}.jsonl"
-            with path.open("wb") as stream:
-                bad = list(rescreen(self._storage, spec, part, stream.write))
+        for part, path, bad in clean_copies(self._storage, spec, parts):
             files.append(path)
             total += len(bad)
             self._quarantine(spec, part, bad)

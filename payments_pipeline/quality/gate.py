@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
-from payments_pipeline.entities import ENTITIES
+from payments_pipeline.bronze import clean_copies
+from payments_pipeline.entities import ENTITIES, EntitySpec
 from payments_pipeline.flow import BronzePart, CheckResult
 from payments_pipeline.lake import Lake
 from payments_pipeline.quality.checks import Check, checks_of
@@ -76,12 +78,22 @@ def _schema(lake: Lake, model: ModelSpec) -> CheckResult:
 def _reconciliation(lake: Lake, evidence: Evidence) -> Iterator[CheckResult]:
     """Every object of the bronze that went in is in silver, in its partition, to the minor unit per currency."""
     for spec in ENTITIES.values():
-        files = [lake.storage.localize(part.key) for part in evidence.parts if part.entity == spec.name]
+        files = _files(lake, evidence, spec)
         if not files:
             continue
         bad = lake.engine.unreconciled(spec, lake.models.get(f"silver.{spec.name}"), files)
         sample = tuple(", ".join(masked(value) for value in row) for row in bad[:_SAMPLE])
         yield CheckResult("bronze_to_silver", f"silver.{spec.name}", "fail", len(bad), sample)
+
+
+def _files(lake: Lake, evidence: Evidence, spec: EntitySpec) -> list[Path]:
+    """The bronze that went in: copies without the lines that the build sent to quarantine, if it sent any."""
+    transform = evidence.manifest.transform
+    counts = transform.counts.get(spec.name) if transform else None
+    parts = [part for part in evidence.parts if part.entity == spec.name]
+    if counts is not None and counts.quarantined:
+        return [path for _, path, _ in clean_copies(lake.storage, spec, parts)]
+    return [lake.storage.localize(part.key) for part in parts]
 
 
 def _conservation(evidence: Evidence) -> CheckResult:

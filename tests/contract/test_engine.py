@@ -310,6 +310,15 @@ def test_references_are_followed_by_id(bench: Bench) -> None:
     assert [found for found in bench.engine.missing_ids() if found[0] == "charges"] == []
 
 
+def test_unreadable_lines_do_not_stop_the_search_for_references(bench: Bench) -> None:
+    """A line that the build will quarantine is passed over; the others count."""
+    path = bench.file([Line(refund(7), 1)])
+    whole = path.read_text(encoding="utf-8")
+    path.write_text('{"data":{"id":"a","id":"b"},"meta":{}}\n' + whole, encoding="utf-8")
+    bench.engine.collect_ids(ENTITIES["refunds"], [path], observed=True)
+    assert ("charges", charge(7)["id"]) in bench.engine.missing_ids()
+
+
 def test_a_model_that_cannot_run_is_named(bench: Bench) -> None:
     """The error says which file, and that nothing was published."""
     broken = ModelSpec("gold", "broken", "select nothing from silver.charges", "d", ("silver.charges",))
