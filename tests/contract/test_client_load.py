@@ -172,6 +172,23 @@ def test_the_server_never_counts_more_calls_a_second_than_the_rate(world: World,
     assert "429" not in stats["by_status"]
 
 
+def test_calls_that_arrive_late_do_not_arrive_together() -> None:
+    """A slot is free a second after its answer: what was long on its way does not meet its successors."""
+    clock = Time()
+    arrived: list[float] = []
+    journeys = iter([1.5, 0.0, 0.0, 2.5, 0.0, 0.0, 0.5, 0.0])
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        clock.sleep(next(journeys))
+        arrived.append(clock.monotonic())
+        return httpx.Response(200, headers={"content-type": "application/json"}, content=list_body())
+
+    with client_of(answer, clock, rate=2) as client:
+        for _ in range(8):
+            list(client.pages(ENTITIES["charges"], Window(0, 1)))
+    assert max(sum(start <= moment < start + 1 for moment in arrived) for start in arrived) <= 2
+
+
 def test_a_source_that_always_fails_stops_eight_threads_in_bounded_time(world: World) -> None:
     """Each gives up after its attempts; together they stay within the budget."""
     clock = Time()
