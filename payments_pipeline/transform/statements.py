@@ -175,29 +175,7 @@ def unreconciled(spec: EntitySpec, model: ModelSpec) -> str:
     silver_currency = "silver.currency" if spec.amount else "null"
     key = name(model.grain[0])
     return f"""
-with texts as (
-    select json_extract_string(json, [
-        '$.data.id', '$.data.created', '$.data.deleted', '$.data.{amount}', '$.data.{currency}',
-        '$.meta.observed_at', '$.meta.source', '$.meta.offset'
-    ]) as found
-    from read_ndjson_objects($files, maximum_object_size = $size)
-),
-lines as (
-    select
-        found[1] as id,
-        found[2]::bigint as created,
-        coalesce(found[3]::boolean, false) as gone,
-        found[4]::bigint as amount,
-        found[5] as currency,
-        found[6] as seen,
-        case found[7] when 'list' then 1 else 2 end as place,
-        found[8]::bigint as position
-    from texts
-),
-latest as (
-    select * from lines
-    qualify row_number() over (partition by id order by gone, seen desc, place desc, position desc) = 1
-),
+{_plain_latest(amount, currency)},
 received as (
     select
         case when not gone then strftime(make_timestamp(created * 1000000), '%Y-%m-%d') end as day,
@@ -229,6 +207,35 @@ full join held
     on received.day is not distinct from held.day and received.currency is not distinct from held.currency
 where received.objects is distinct from held.objects or received.total is distinct from held.total
 """
+
+
+def _plain_latest(amount: str, currency: str) -> str:
+    """The beginning of a statement: `latest`, one row per id of the lines read as plain JSON."""
+    return f"""
+with texts as (
+    select json_extract_string(json, [
+        '$.data.id', '$.data.created', '$.data.deleted', '$.data.{amount}', '$.data.{currency}',
+        '$.meta.observed_at', '$.meta.source', '$.meta.offset'
+    ]) as found
+    from read_ndjson_objects($files, maximum_object_size = $size)
+),
+lines as (
+    select
+        found[1] as id,
+        found[2]::bigint as created,
+        coalesce(found[3]::boolean, false) as gone,
+        found[4]::bigint as amount,
+        found[5] as currency,
+        found[6] as seen,
+        case found[7] when 'list' then 1 else 2 end as place,
+        found[8]::bigint as position
+    from texts
+),
+latest as (
+    select * from lines
+    qualify row_number() over (partition by id order by gone, seen desc, place desc, position desc) = 1
+)
+""".strip()
 
 
 MISSING_IDS = """
