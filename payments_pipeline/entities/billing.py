@@ -41,7 +41,8 @@ SUBSCRIPTIONS = EntitySpec(
         Reference("items.data[].price.id", "prices"),
         Reference("items.data[].price.product", "products"),
     ),
-    list_params={"status": "all"},
+    # Without it, only subscriptions that are not canceled.
+    listings=({"status": "all"},),
     child_list=ChildList("items", "subscription_items", {"subscription": "{id}"}),
 )
 

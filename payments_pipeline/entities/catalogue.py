@@ -49,6 +49,8 @@ PRICES = EntitySpec(
         transform_quantity=fields(text="round", integer="divide_by"),
     ),
     references=(Reference("product", "products"),),
+    # Documented as listing active prices only; observed to list all. Both readings are served.
+    listings=({"active": "true"}, {"active": "false"}),
 )
 
 PAYMENT_METHODS = EntitySpec(

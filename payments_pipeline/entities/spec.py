@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TypeAlias
 
 __all__ = [
@@ -68,7 +68,8 @@ class ChildList:
 class EntitySpec:
     """How one Stripe entity is listed, typed, kept current and connected.
 
-    `list_params` undo defaults that would hide objects. `retention_days` is how far back the API lists.
+    `listings` are the parameters of the lists to be read: together they undo the API's defaults that would hide
+    objects. `retention_days` is how far back the API lists.
     `mutable_days` is how long after `created` an object may still change without an event saying so;
     None: changes are announced by events, or there are none. `amount` names the (amount, currency) fields
     that reconciliation sums.
@@ -80,7 +81,7 @@ class EntitySpec:
     columns: Schema
     references: tuple[Reference, ...] = ()
     amount: tuple[str, str] | None = None
-    list_params: Mapping[str, str] = field(default_factory=dict)
+    listings: tuple[Mapping[str, str], ...] = ({},)
     created_filter: bool = True
     retention_days: int | None = None
     mutable_days: int | None = None

@@ -153,11 +153,15 @@ class StripeClient:
         cursor object that vanished makes the listing resume at its second, not after it. A list that the API
         cannot filter by `created` is read from the newest object down to the window's start.
         """
+        for listing in spec.listings:
+            yield from self._listing(spec, window, listing)
+
+    def _listing(self, spec: EntitySpec, window: Window, listing: Mapping[str, str]) -> Iterator[Page]:
         left = window
         for _ in range(_MAX_RESTARTS):
             shown = Records((), has_more=True)
             try:
-                for answer in self._answers(spec.name, {**spec.list_params, **bounds(spec, left)}):
+                for answer in self._answers(spec.name, {**listing, **bounds(spec, left)}):
                     shown = answer.records
                     yield self._page(spec, "list", answer, window)
                     if not spec.created_filter and is_past(shown, window):

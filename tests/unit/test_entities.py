@@ -89,7 +89,7 @@ def test_declared_fields_are_those_of_the_sdk(spec: EntitySpec) -> None:
 def test_list_parameters_are_those_of_the_sdk(spec: EntitySpec) -> None:
     """The endpoint takes the parameters sent, and takes `created` exactly where the spec says so."""
     params = getattr(stripe.params, _resource(spec).__name__ + "ListParams").__annotations__
-    assert set(spec.list_params) <= set(params)
+    assert {name for listing in spec.listings for name in listing} <= set(params)
     assert ("created" in params) == spec.created_filter
 
 
@@ -136,8 +136,9 @@ def test_prefixes_tell_entities_apart() -> None:
 
 
 def test_defaults_that_hide_objects_are_undone() -> None:
-    """Stripe lists only subscriptions that are not canceled unless asked for all."""
-    assert entity("subscriptions").list_params == {"status": "all"}
+    """Stripe lists only subscriptions that are not canceled, and (by its word) active prices, unless asked."""
+    assert entity("subscriptions").listings == ({"status": "all"},)
+    assert entity("prices").listings == ({"active": "true"}, {"active": "false"})
     assert [spec.name for spec in ENTITIES.values() if not spec.created_filter] == ["payment_methods"]
     assert [spec.name for spec in ENTITIES.values() if spec.retention_days] == ["events"]
 

@@ -99,7 +99,7 @@ def list_body(*records: bytes, has_more: bool = False) -> bytes:
 def thing(spec: EntitySpec, number: int, created: int, **fields: Any) -> dict[str, Any]:
     """The least that is an object of the entity."""
     name = f"{spec.prefixes[0]}{number}"
-    return {"id": name, "object": spec.object, "created": created, **fields}
+    return {"id": name, "object": spec.object, "created": created, "active": True, **fields}
 
 
 def ids(texts: Iterable[bytes]) -> list[str]:
