@@ -13,7 +13,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from payments_pipeline.bronze import Landed, PartNames, write_pages
-from payments_pipeline.build import model_version
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.flow import Page, Quiet, Source
 from payments_pipeline.lake import Lake, VerifiedFiles
@@ -230,11 +229,6 @@ def rows(lake: Lake, sql: str) -> list[tuple[object, ...]]:
     """What a query answers over what is published."""
     lake.show_published()
     return lake.engine.query(sql).rows
-
-
-def versions(lake: Lake) -> dict[str, str]:
-    """The version of each model's SQL."""
-    return {model.qualified: model_version(model) for model in lake.models.built}
 
 
 def lease(storage: Storage, clock: Clock, *, run_id: str = "test", pid: int | None = None) -> Lease:

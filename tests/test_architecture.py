@@ -66,7 +66,7 @@ CALLS = {
     "datetime.utcnow": set(),
     "date.today": set(),
     "time.time": {"cli/mock.py", "session.py", "storage/*"},
-    "time.sleep": {"stripe/client.py"},
+    "time.sleep": {"stripe/client.py", "inspect.py"},
     "random.random": set(),
     "duckdb.connect": {"transform/duckdb_engine.py"},
 }

@@ -161,8 +161,8 @@ def test_a_lost_lease_is_noticed(storage: Storage, clock: Clock) -> None:
 
 
 def test_an_overtaken_holder_commits_nothing(storage: Storage, clock: Clock) -> None:
-    """A run that slept through its expiry is fenced by the newer epoch in the head, even before it noticed."""
-    slow = _left_behind(storage, clock, host="elsewhere")
+    """A run that slept through its expiry is fenced by the newer epoch in the head, even while its own clock stands still."""
+    slow = _left_behind(storage, Clock(), host="elsewhere")
     commit(storage, slow, lambda head: head.model_copy(update={"pending": ("slow-1",)}))
     clock.forward(TTL_SECONDS)
     with lease(storage, clock, run_id="quick") as quick:
