@@ -16,7 +16,7 @@ import msgspec
 
 from payments_pipeline import layout
 from payments_pipeline.entities import EntitySpec
-from payments_pipeline.errors import CorruptObject
+from payments_pipeline.errors import CorruptObject, ObjectMissing, StorageError
 from payments_pipeline.flow import BronzePart, Page, RunContext
 from payments_pipeline.screen import Rejected, Screen
 from payments_pipeline.storage import Storage
@@ -130,9 +130,16 @@ def clean_copies(
 
 
 def file_sha256(path: Path) -> str:
-    """Hex sha256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    """Hex sha256 of a file; `StorageError` if it cannot be read."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError as error:
+        raise ObjectMissing(f"{path} is not there.") from error
+    except OSError as error:
+        raise StorageError(
+            f"{path} cannot be read: {error.strerror or error}. Nothing was changed; run again when it can."
+        ) from error
 
 
 class _Line(msgspec.Struct):

@@ -128,10 +128,11 @@ class Build:
 
     def _show_published(self, model: ModelSpec) -> None:
         """Let SQL see the model's published partitions, none if it is to be built anew."""
-        files = {dt: self._verified(partition) for dt, partition in self._published(model).items()}
         anew = model.layer == "silver" and (model.parent or model.name) in self._anew
-        self._files[model.qualified] = {} if anew else files
-        self._engine.show(model, [] if anew else list(files.values()))
+        published = {} if anew else self._published(model)
+        files = {dt: self._verified(found) for dt, found in published.items() if found.digest}
+        self._files[model.qualified] = files
+        self._engine.show(model, list(files.values()))
 
     def _stage(self, model: ModelSpec, touched: frozenset[str]) -> None:
         """Write the touched partitions whose content changed, and show SQL the model as it would be."""

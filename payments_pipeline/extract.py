@@ -14,7 +14,8 @@ from payments_pipeline.flow import BronzePart, Page, RunContext, Window
 from payments_pipeline.lake import Lake
 from payments_pipeline.planning import EVENTS, Job, make_plan, unread_since
 from payments_pipeline.state.coverage import DAY, Coverage
-from payments_pipeline.state.documents import load
+from payments_pipeline.state.documents import load, replace
+from payments_pipeline.state.head import commit
 from payments_pipeline.state.lease import Lease
 from payments_pipeline.state.manifest import (
     EntityExtract,
@@ -143,6 +144,9 @@ class Extraction:
             quarantine=extract.quarantine + landed.quarantine,
         )
         write_manifest(self._lake.storage, self.manifest)
+        commit(
+            self._lake.storage, self._lease, lambda head: head
+        )  # whoever takes over later reads these parts
         if job.window is not None:
             self._extend(job.spec.name, job.window)
         for part in landed.parts:
@@ -212,8 +216,10 @@ class Extraction:
             self._lake.engine.collect_ids(spec, files, observed=observed)
 
     def _extend(self, name: str, window: Window) -> None:
-        coverage = read_coverage(self._lake.storage, name).extended([window])
-        self._lake.storage.put(layout.watermark(name), coverage.sealed())
+        storage, key = self._lake.storage, layout.watermark(name)
+        found, version = load(storage, key, Coverage)
+        coverage = found or read_coverage(storage, name)
+        replace(storage, key, coverage.extended([window]), expected=version)
 
     def _update(self, **changes: object) -> None:
         self.manifest = self.manifest.model_copy(

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
 from payments_pipeline.entities import ENTITIES
-from payments_pipeline.errors import CorruptObject, ObjectMissing
+from payments_pipeline.errors import PipelineError, StorageError
 from payments_pipeline.extract import read_coverage
 from payments_pipeline.lake import Lake
-from payments_pipeline.state.head import RunLine, read_head
+from payments_pipeline.state.head import Head, RunLine, read_head
 from payments_pipeline.storage import Storage
 from payments_pipeline.transform.engine import Result
 
-_READS = 3
+_READS, _PAUSE_SECONDS = 50, 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,17 +68,33 @@ def read_status(storage: Storage, now: datetime) -> Status:
     )
 
 
-def run_query(lake: Lake, sql: str) -> Result:
-    """The answer to `sql` over what is published; read again if a run published meanwhile."""
-    for attempt in range(_READS):
+def run_query(lake: Lake, sql: str, *, sleep: Callable[[float], None] = time.sleep) -> Result:
+    """The answer to `sql` over one publication, all of it; asked again if a run published meanwhile.
+
+    `StorageError` if a run keeps publishing, or was killed while it did.
+    """
+    for _ in range(_READS):
         before = read_head(lake.storage)
-        try:
-            lake.show_published()
-            return lake.engine.query(sql)
-        except (CorruptObject, ObjectMissing):
-            if attempt == _READS - 1 or read_head(lake.storage) == before:
-                raise
-    raise AssertionError("unreachable")
+        if before.publishing is None:
+            try:
+                lake.show_published()
+                answer = lake.engine.query(sql)
+            except (PipelineError, OSError):
+                if _has_not_changed(lake.storage, before):
+                    raise
+            else:
+                if _has_not_changed(lake.storage, before):
+                    return answer
+        sleep(_PAUSE_SECONDS)
+    raise StorageError(
+        f"a run is publishing in {lake.storage.url}, or was killed while it did: there is no complete state to "
+        "read just now. Ask again later; the next run finishes what was begun."
+    )
+
+
+def _has_not_changed(storage: Storage, before: Head) -> bool:
+    now = read_head(storage)
+    return (now.published, now.publishing) == (before.published, None)
 
 
 def _coverage_line(storage: Storage, name: str, now: datetime) -> CoverageLine:

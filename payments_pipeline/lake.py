@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from payments_pipeline.bronze import file_sha256
-from payments_pipeline.errors import CorruptObject
+from payments_pipeline.errors import CorruptObject, ObjectMissing
 from payments_pipeline.flow import Clock, Partition, Reporter, Snapshot
 from payments_pipeline.state.snapshot import Latest, read_latest, snapshot_of
 from payments_pipeline.storage import Storage
@@ -50,6 +50,24 @@ class Lake:
     def latest(self) -> Mapping[str, Latest]:
         """The published state of every model that has one."""
         return read_latest(self.storage, [model.qualified for model in self.models.built])
+
+    def intact(self) -> Mapping[str, Latest]:
+        """`latest`, in which a partition whose file is damaged or gone has no digest: what is built differs from it."""
+        return {name: self._checked(document) for name, document in self.latest().items()}
+
+    def _checked(self, document: Latest) -> Latest:
+        partitions = {
+            dt: partition if self._is_sound(partition) else replace(partition, digest="")
+            for dt, partition in document.partitions.items()
+        }
+        return document.model_copy(update={"partitions": partitions})
+
+    def _is_sound(self, partition: Partition) -> bool:
+        try:
+            self.verified(partition)
+        except (CorruptObject, ObjectMissing):
+            return False
+        return True
 
     def show(self, snapshot: Snapshot) -> None:
         """Let SQL see the snapshot's partitions as `<layer>.<model>`, each file verified first."""

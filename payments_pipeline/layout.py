@@ -55,6 +55,11 @@ def staged(run_id: str, epoch: int, model: str, dt: str) -> str:
     return f"{STAGING}run_id={run_id}/{epoch:06d}-{model}-{dt}.parquet"
 
 
+def staged_epoch(key: str) -> int:
+    """The epoch in a key that `staged` made."""
+    return int(key.rpartition("/")[2].partition("-")[0])
+
+
 def manifest(run_id: str) -> str:
     """Key of a run's manifest."""
     return f"{MANIFESTS}{run_id}.json"

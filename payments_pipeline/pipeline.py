@@ -67,12 +67,12 @@ def opened(lake: Lake, run_id: str, *, account: Account | None = None) -> Iterat
             claim(lake.storage, lease, account.source.account, account.world)
         else:
             commit(lake.storage, lease, lambda head: head)
-        recovered = recover(lake, lease, _versions(lake))
+        recovered = recover(lake, lease)
         if recovered is not None:
             lake.reporter.event("publish_recovered", recovered_run_id=recovered)
         now = lake.clock()
         found = find_manifest(lake.storage, run_id)
-        manifest = found or Manifest(
+        begun = found or Manifest(
             run_id=run_id,
             epoch=lease.epoch,
             started_at=now,
@@ -80,6 +80,7 @@ def opened(lake: Lake, run_id: str, *, account: Account | None = None) -> Iterat
             account=account.source.account if account else None,
             world=dict(account.world) if account and account.world else None,
         )
+        manifest = begun.model_copy(update={"epoch": lease.epoch})
         context = RunContext(run_id, lease.epoch, manifest.started_at, manifest.ceiling)
         yield Run(context, lease, manifest)
 
@@ -120,8 +121,8 @@ def transform(lake: Lake, run: Run, *, rebuild: bool = False) -> Run:
         lake.reporter.event("transform_skipped", reason="this RUN_ID is already published")
         return run
     started = monotonic()
-    discard_staging(lake.storage, run.manifest.run_id)
-    head, latest = read_head(lake.storage), lake.latest()
+    discard_staging(lake.storage, run.manifest.run_id, run.lease.epoch)
+    head, latest = read_head(lake.storage), lake.intact() if rebuild else lake.latest()
     consumed = _finished(lake.storage, head.pending)
     anew = frozenset(ENTITIES) if rebuild else outdated(lake.models, latest)
     unfinished = set(head.pending) - set(consumed)
@@ -135,6 +136,7 @@ def transform(lake: Lake, run: Run, *, rebuild: bool = False) -> Run:
         anew=tuple(sorted(anew)),
         from_runs=from_runs,
         based_on=head.published,
+        versions={model.qualified: model_version(model) for model in lake.models.built},
         counts=built.counts,
         staged=tuple(built.staged),
         removed=tuple(built.removed),
@@ -182,7 +184,7 @@ def check_and_publish(lake: Lake, run: Run, *, max_quarantine_share: float) -> R
         lake.reporter.event("quality_failed", failed=len(bad), checks=len(results))
         raise QualityError(_refusal(manifest, bad))
     lake.reporter.event("quality_passed", checks=len(results), seconds=quality.seconds)
-    published = publish(lake, run.lease, manifest, _versions(lake))
+    published = publish(lake, run.lease, manifest)
     lake.reporter.event("publish_complete", partitions=len(step.staged), digest=step.digest)
     return Run(run.context, run.lease, published)
 
@@ -247,10 +249,6 @@ def _with_pending(head: Head, run_id: str) -> Head:
 
 def _line(lake: Lake, manifest: Manifest) -> RunLine:
     return RunLine(run_id=manifest.run_id, outcome=manifest.outcome, at=lake.clock(), rows=manifest.rows())
-
-
-def _versions(lake: Lake) -> dict[str, str]:
-    return {model.qualified: model_version(model) for model in lake.models.built}
 
 
 def _refusal(manifest: Manifest, bad: Sequence[CheckResult]) -> str:

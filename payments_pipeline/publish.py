@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 from payments_pipeline import layout
@@ -10,10 +9,11 @@ from payments_pipeline.bronze import file_sha256
 from payments_pipeline.errors import CorruptObject, ObjectMissing
 from payments_pipeline.flow import Partition, StagedPartition
 from payments_pipeline.lake import Lake
+from payments_pipeline.state.documents import replace
 from payments_pipeline.state.head import Head, RunLine, commit, read_head
 from payments_pipeline.state.lease import Lease
 from payments_pipeline.state.manifest import Manifest, Publish, Transform, read_manifest, write_manifest
-from payments_pipeline.state.snapshot import Latest, snapshot_of
+from payments_pipeline.state.snapshot import Latest, read_listed, snapshot_of
 from payments_pipeline.storage import Storage
 from payments_pipeline.storage.parallel import each
 
@@ -21,22 +21,23 @@ VIEWS = "lake.duckdb"
 """File of views over everything published, in a local lake's folder."""
 
 
-def publish(lake: Lake, lease: Lease, manifest: Manifest, versions: Mapping[str, str]) -> Manifest:
+def publish(lake: Lake, lease: Lease, manifest: Manifest) -> Manifest:
     """Publish what `manifest`'s transform staged and its audit passed.
 
-    `versions` gives the version of each model's SQL by qualified name. From the moment the head names this run as `publishing`,
-    the publish will be finished: by this process, or by the next one that opens the lake.
+    From the moment the head names this run as `publishing`, the publish will be finished: by this process, or by
+    the next one that opens the lake. A process that was overtaken meanwhile changes no list of partitions.
     """
     assert manifest.transform is not None, "only what was built can be published"
     transform = manifest.transform
     if transform.staged or transform.removed:
         commit(lake.storage, lease, lambda head: head.model_copy(update={"publishing": manifest.run_id}))
-        _move(lake.storage, transform)
-    _list_partitions(lake, manifest.run_id, transform, versions)
+        _move(lake.storage, lease, transform)
+    _list_partitions(lake, lease, manifest.run_id, transform)
     if transform.staged or transform.removed:
         write_views(lake)
     published = manifest.model_copy(
         update={
+            "epoch": lease.epoch,
             "outcome": "published",
             "publish": Publish(
                 finished_at=lake.clock(),
@@ -48,22 +49,30 @@ def publish(lake: Lake, lease: Lease, manifest: Manifest, versions: Mapping[str,
     )
     write_manifest(lake.storage, published)
     commit(lake.storage, lease, lambda head: _concluded(head, published))
-    discard_staging(lake.storage, manifest.run_id)
+    discard_staging(lake.storage, manifest.run_id, lease.epoch)
     return published
 
 
-def recover(lake: Lake, lease: Lease, versions: Mapping[str, str]) -> str | None:
-    """Finish the publish that another run left open; that run's id, or None if there was none."""
+def recover(lake: Lake, lease: Lease) -> str | None:
+    """Finish the publish that another run left open; that run's id, or None if there was none.
+
+    `CorruptObject` if something it staged is lost: then it stays unfinished, and a rebuild takes its place.
+    """
     unfinished = read_head(lake.storage).publishing
     if unfinished is not None:
-        publish(lake, lease, read_manifest(lake.storage, unfinished), versions)
+        try:
+            publish(lake, lease, read_manifest(lake.storage, unfinished))
+        except CorruptObject:
+            commit(lake.storage, lease, lambda head: head.model_copy(update={"publishing": None}))
+            raise
     return unfinished
 
 
-def discard_staging(storage: Storage, run_id: str) -> None:
-    """Remove what a run staged."""
+def discard_staging(storage: Storage, run_id: str, epoch: int) -> None:
+    """Remove what a run staged, but for what a later holder of the lake staged for it."""
     for info in storage.list(f"{layout.STAGING}run_id={run_id}/"):
-        storage.delete(info.key)
+        if layout.staged_epoch(info.key) <= epoch:
+            storage.delete(info.key)
 
 
 def write_views(lake: Lake) -> None:
@@ -82,7 +91,7 @@ def write_views(lake: Lake) -> None:
     lake.storage.adopt(draft, VIEWS)
 
 
-def _move(storage: Storage, transform: Transform) -> None:
+def _move(storage: Storage, lease: Lease, transform: Transform) -> None:
     def place(entry: StagedPartition) -> None:
         try:
             storage.promote(entry.staged_key, entry.partition.key)
@@ -91,6 +100,7 @@ def _move(storage: Storage, transform: Transform) -> None:
 
     def remove(gone: tuple[str, str]) -> None:
         layer, _, name = gone[0].partition(".")
+        commit(storage, lease, lambda head: head)  # a run that took over may have put it back
         storage.delete(layout.partition(layer, name, gone[1]))
 
     each(place, transform.staged)
@@ -99,29 +109,38 @@ def _move(storage: Storage, transform: Transform) -> None:
 
 def _check_moved(storage: Storage, entry: StagedPartition) -> None:
     """A staged object that is gone must already lie where it belongs."""
-    if file_sha256(storage.localize(entry.partition.key)) != entry.partition.sha256:
+    try:
+        is_placed = file_sha256(storage.localize(entry.partition.key)) == entry.partition.sha256
+    except ObjectMissing:
+        is_placed = False
+    if not is_placed:
         raise CorruptObject(
             f"{storage.url}/{entry.staged_key} is gone and {entry.partition.key} is not what was audited. "
             "Bronze is safe; 'payments-pipeline rebuild' makes silver and gold again."
         )
 
 
-def _list_partitions(lake: Lake, run_id: str, transform: Transform, versions: Mapping[str, str]) -> None:
-    """Bring each model's list of partitions up to date; a model nothing happened to keeps its list."""
-    latest = lake.latest()
-    for model in lake.models.built:
-        known = latest.get(model.qualified)
+def _list_partitions(lake: Lake, lease: Lease, run_id: str, transform: Transform) -> None:
+    """Bring each model's list of partitions up to date; a model nothing happened to keeps its list.
+
+    Every list was read before the lease is looked at once more, and is replaced only if it is still the same:
+    a process that was paused in between cannot put an old list over a newer one.
+    """
+    latest, changed = lake.latest(), []
+    for name, version in transform.versions.items():
+        known, found = latest.get(name), read_listed(lake.storage, name)[1]
         partitions: dict[str, Partition] = dict(known.partitions) if known else {}
-        for name, dt in transform.removed:
-            if name == model.qualified:
+        for model, dt in transform.removed:
+            if model == name:
                 partitions.pop(dt, None)
-        for entry in transform.staged:
-            if entry.model == model.qualified:
-                partitions[entry.dt] = entry.partition
-        version = versions[model.qualified]
+        partitions |= {entry.dt: entry.partition for entry in transform.staged if entry.model == name}
         if known is None or known.partitions != partitions or known.version != version:
-            document = Latest(model=model.qualified, version=version, run_id=run_id, partitions=partitions)
-            lake.storage.put(layout.latest(model.layer, model.name), document.sealed())
+            document = Latest(model=name, version=version, run_id=run_id, partitions=partitions)
+            changed.append((document, found))
+    commit(lake.storage, lease, lambda head: head)
+    for document, expected in changed:
+        layer, _, model = document.model.partition(".")
+        replace(lake.storage, layout.latest(layer, model), document, expected=expected)
 
 
 def _concluded(head: Head, manifest: Manifest) -> Head:

@@ -8,7 +8,7 @@ from typing import ClassVar, Self, TypeVar
 
 import pydantic
 
-from payments_pipeline.errors import CorruptObject, StorageError
+from payments_pipeline.errors import CorruptObject, LeaseError, StorageError, VersionConflict
 from payments_pipeline.storage import ABSENT, Storage
 
 _D = TypeVar("_D", bound="Document")
@@ -55,6 +55,16 @@ def load(storage: Storage, key: str, kind: type[_D]) -> tuple[_D | None, str]:
     if version == ABSENT:
         return None, ABSENT
     return kind.unsealed(data, where=f"{storage.url}/{key}"), version
+
+
+def replace(storage: Storage, key: str, document: Document, *, expected: str) -> None:
+    """Write the document if the object still is `expected`; `LeaseError` if another run has written it meanwhile."""
+    try:
+        storage.swap(key, document.sealed(), expected=expected)
+    except VersionConflict as error:
+        raise LeaseError(
+            f"another run has taken over {storage.url} and written {key}; this one wrote nothing there. Run again."
+        ) from error
 
 
 def _checksum(body: object) -> str:

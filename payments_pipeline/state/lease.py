@@ -13,6 +13,7 @@ from payments_pipeline import layout
 from payments_pipeline.errors import LeaseError, StorageError, VersionConflict
 from payments_pipeline.flow import Clock
 from payments_pipeline.state.documents import Document, load
+from payments_pipeline.state.manifest import all_runs, read_manifest
 from payments_pipeline.storage import Storage
 
 TTL_SECONDS = 60.0
@@ -71,7 +72,7 @@ class Lease:
                 f"{self._storage.url} since {current.since:%Y-%m-%d %H:%M:%S} UTC. Nothing was changed; "
                 "wait for it to finish, then run again."
             )
-        epoch = current.epoch + 1 if current is not None else 1
+        epoch = (current.epoch if current is not None else _last_epoch(self._storage)) + 1
         record = LeaseRecord(
             epoch=epoch,
             run_id=self._holder.run_id,
@@ -128,6 +129,11 @@ class Lease:
         if record.expires_at is None or record.expires_at <= now:
             return False
         return record.host != self._holder.host or _is_alive(record.pid)
+
+
+def _last_epoch(storage: Storage) -> int:
+    """The epoch of the last run that wrote a manifest: where a lost lease goes on."""
+    return max((read_manifest(storage, run_id).epoch for run_id in all_runs(storage)), default=0)
 
 
 def _is_alive(pid: int) -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
+import msgspec
 import pydantic
 
 from payments_pipeline import layout
-from payments_pipeline.errors import ObjectMissing, UsageError
+from payments_pipeline.errors import LeaseError, ObjectMissing, UsageError
 from payments_pipeline.flow import BronzePart, CheckResult, EntityCounts, StagedPartition
-from payments_pipeline.state.documents import Document, load
-from payments_pipeline.storage import Storage
+from payments_pipeline.state.documents import Document, load, replace
+from payments_pipeline.storage import ABSENT, Storage
 
 Outcome = Literal["started", "extracted", "transformed", "refused", "published"]
 
@@ -63,7 +64,8 @@ class Transform(pydantic.BaseModel):
     """The build step: what went in, and what waits in staging.
 
     `consumed` are the runs whose bronze is new to silver; entities in `anew` were built from all bronze, that of
-    the runs `from_runs`. `based_on` is the run whose publication the result was merged into.
+    the runs `from_runs`. `based_on` is the run whose publication the result was merged into, `versions` gives
+    the version of each model's SQL by qualified name.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -73,6 +75,7 @@ class Transform(pydantic.BaseModel):
     anew: tuple[str, ...]
     from_runs: tuple[str, ...]
     based_on: str | None
+    versions: dict[str, str]
     counts: dict[str, EntityCounts]
     staged: tuple[StagedPartition, ...]
     removed: tuple[tuple[str, str], ...]
@@ -100,7 +103,7 @@ class Publish(pydantic.BaseModel):
 
 
 class Manifest(Document):
-    """One run, step by step; a step that has not happened is None."""
+    """One run, step by step; a step that has not happened is None. `epoch` is that of its last writer's lease."""
 
     run_id: str
     epoch: int
@@ -151,5 +154,22 @@ def check_same_request(manifest: Manifest, request: Request) -> None:
 
 
 def write_manifest(storage: Storage, manifest: Manifest) -> None:
-    """Replace the run's manifest; the caller holds the lease."""
-    storage.put(layout.manifest(manifest.run_id), manifest.sealed())
+    """Replace the run's manifest; `LeaseError` if a later holder of the lake has written it."""
+    key = layout.manifest(manifest.run_id)
+    data, version = storage.read_versioned(key)
+    if version != ABSENT and msgspec.json.decode(data, type=_Sealed).body.epoch > manifest.epoch:
+        raise LeaseError(
+            f"run {manifest.run_id!r} goes on in another process, which has taken over {storage.url}; "
+            "this one wrote nothing more. Run again."
+        )
+    replace(storage, key, manifest, expected=version)
+
+
+class _Epoch(msgspec.Struct):
+    epoch: int
+
+
+class _Sealed(msgspec.Struct):
+    """As much of a manifest as tells who wrote it last: reading more would cost a long run much."""
+
+    body: _Epoch

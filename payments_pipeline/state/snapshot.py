@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from hashlib import sha256
 
 from payments_pipeline import layout
 from payments_pipeline.flow import Partition, Snapshot, StagedPartition
 from payments_pipeline.state.documents import Document, load
+from payments_pipeline.state.manifest import all_runs, read_manifest
 from payments_pipeline.storage import Storage
 
 
@@ -21,13 +23,35 @@ class Latest(Document):
 
 
 def read_latest(storage: Storage, models: Iterable[str]) -> dict[str, Latest]:
-    """The published state of each of the models (qualified names) that has one."""
-    found = {}
+    """The published state of each of the models (qualified names) that has one; a lost one is made again."""
+    found, lost = {}, set()
     for model in models:
-        layer, _, name = model.partition(".")
-        document = load(storage, layout.latest(layer, name), Latest)[0]
+        document = read_listed(storage, model)[0]
         if document is not None:
             found[model] = document
+        else:
+            lost.add(model)
+    return {**found, **_remade(storage, lost)} if lost else found
+
+
+def read_listed(storage: Storage, model: str) -> tuple[Latest | None, str]:
+    """The list of a model's published partitions and its version for `replace`; `(None, ABSENT)` if there is none."""
+    layer, _, name = model.partition(".")
+    return load(storage, layout.latest(layer, name), Latest)
+
+
+def _remade(storage: Storage, models: AbstractSet[str]) -> dict[str, Latest]:
+    """What the manifests say was published of the models, run by run."""
+    runs = (read_manifest(storage, run_id) for run_id in all_runs(storage))
+    found: dict[str, Latest] = {}
+    for run in sorted((run for run in runs if run.publish), key=lambda run: run.epoch):
+        assert run.transform is not None, "only what was built is published"
+        after = candidate(snapshot_of(found), run.transform.staged, run.transform.removed)
+        placed = {(entry.model, entry.dt): entry.partition for entry in run.transform.staged}
+        for model in models & after.keys():
+            partitions = {dt: placed.get((model, dt), part) for dt, part in after[model].items()}
+            version = run.transform.versions.get(model, "")
+            found[model] = Latest(model=model, version=version, run_id=run.run_id, partitions=partitions)
     return found
 
 

@@ -33,6 +33,7 @@ class LocalStorage:
         self.root = root.absolute()
         self.url = str(self.root)
         self._scratch: Path | None = None
+        self._durable: set[Path] = set()
 
     def read(self, key: str) -> bytes:
         path = self._path(key)
@@ -171,13 +172,18 @@ class LocalStorage:
         return path.open("xb")
 
     def _folder(self, folder: Path) -> None:
-        """Create `folder` and sync each new entry on the way, so that it survives a power cut."""
-        if folder.is_dir():
+        """Create `folder`; it survives a power cut then.
+
+        One that is there already is synced once all the same: whoever made it may be about to, or was killed.
+        """
+        if folder in self._durable and folder.is_dir():
             return
-        self._folder(folder.parent)
+        if folder != self.root:
+            self._folder(folder.parent)
         private = folder.parent == self.root and folder.name in _PRIVATE
-        folder.mkdir(mode=0o700 if private else 0o777, exist_ok=True)
+        folder.mkdir(mode=0o700 if private else 0o777, parents=folder == self.root, exist_ok=True)
         _sync_folder(folder.parent)
+        self._durable.add(folder)
 
     def _prune(self, folder: Path) -> None:
         """Remove folders that became empty, up to the lake itself; one that others are using stays."""
