@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -58,6 +59,15 @@ def test_e1_no_header_asks_for_nothing() -> None:
 def test_e24_a_date_is_held_against_the_clock_of_its_source(skew: timedelta) -> None:
     """Ours may be wrong by years."""
     assert asked_wait({"retry-after": HALF_A_MINUTE_LATER, "date": NOON}, START + skew) == 30.0
+
+
+def test_e24_a_date_without_a_zone_is_utc_wherever_we_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """HTTP knows no local time."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "Asia/Tokyo")
+        time.tzset()
+        assert http_date("Sat, 21 Nov 2026 12:00:00 -0000") == START
+    time.tzset()
 
 
 @given(st.text())
