@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -146,29 +147,37 @@ def screen() -> Screen:
     return Screen(CHARGES)
 
 
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """The real engine, reading one line at a time."""
+
+    engine: DuckDBEngine
+    folder: Path
+
+    def lines(self, line: bytes) -> int:
+        """How many lines the engine finds in a file of this one."""
+        path = self.folder / "line.jsonl"
+        path.write_bytes(b'{"data":' + line + META)
+        self.engine.collect_ids(CHARGES, [path], observed=False)
+        return self.engine.load_bronze(CHARGES, [path]).lines
+
+
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> DuckDBEngine:
-    """The real engine."""
-    folder = tmp_path_factory.mktemp("engine")
-    return DuckDBEngine([CHARGES], folders=[folder], scratch=folder)
-
-
-def _read(engine: DuckDBEngine, line: bytes, folder: Path) -> int:
-    path = folder / "line.jsonl"
-    path.write_bytes(b'{"data":' + line + META)
-    engine.collect_ids(CHARGES, [path], observed=False)
-    return engine.load_bronze(CHARGES, [path]).lines
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """One engine for all tests of this module."""
+    folder = tmp_path_factory.mktemp("reader")
+    engine = DuckDBEngine([CHARGES], folders=[folder], scratch=folder)
+    yield Reader(engine, folder)
+    engine.close()
 
 
 @pytest.mark.parametrize("name", ACCEPTED)
-def test_what_is_odd_but_whole_is_taken(
-    screen: Screen, engine: DuckDBEngine, tmp_path_factory: pytest.TempPathFactory, name: str
-) -> None:
+def test_what_is_odd_but_whole_is_taken(screen: Screen, reader: Reader, name: str) -> None:
     """The line is one line with every token as received, and the engine reads it."""
     line = screen.line(ACCEPTED[name])
     assert b"\n" not in line
     assert b"".join(line.split()) == b"".join(ACCEPTED[name].split())
-    assert _read(engine, line, tmp_path_factory.getbasetemp() / "engine0") == 1
+    assert reader.lines(line) == 1
 
 
 @pytest.mark.parametrize("name", REJECTED)
@@ -251,8 +260,7 @@ _VALUES = st.recursive(
 )
 def test_whatever_passes_the_strict_check_can_be_read(
     screen: Screen,
-    engine: DuckDBEngine,
-    tmp_path_factory: pytest.TempPathFactory,
+    reader: Reader,
     members: dict[str, object],
     damage: tuple[int, int],
 ) -> None:
@@ -266,4 +274,4 @@ def test_whatever_passes_the_strict_check_can_be_read(
             line = screen.strict_line(record)
         except Rejected:
             continue
-        assert _read(engine, line, tmp_path_factory.getbasetemp() / "engine0") == 1
+        assert reader.lines(line) == 1
