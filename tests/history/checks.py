@@ -6,14 +6,15 @@ from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC
 from pathlib import Path
-from typing import Any
 
 from payments_pipeline import layout
 from payments_pipeline.bronze import file_sha256
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.extract import read_coverage
+from payments_pipeline.flow import Window
 from payments_pipeline.inspect import read_status
 from payments_pipeline.maintenance import verify_lake
+from payments_pipeline.state.coverage import subtract, union
 from payments_pipeline.state.head import read_head
 from payments_pipeline.state.manifest import Manifest, all_runs, read_manifest
 from payments_pipeline.state.snapshot import read_latest, snapshot_of
@@ -117,9 +118,9 @@ class Watch:
         self._watermarks: dict[str, int] = {}
 
     def faults(self, *, damaged: frozenset[str] = frozenset()) -> list[str]:
-        """What is wrong now: bronze that changed, a watermark that went back, a published file that is not whole."""
+        """What is wrong now: bronze that changed, a watermark that went back or claims too much, a published file that is not whole."""
         storage = LocalStorage(self._root)
-        return [*self._changed_bronze(storage), *self._moved_back(storage), *self._torn(storage, damaged)]
+        return [*self._changed_bronze(storage), *self._claimed(storage), *self._moved_back(storage), *self._torn(storage, damaged)]
 
     def _changed_bronze(self, storage: LocalStorage) -> list[str]:
         for run_id in all_runs(storage):
@@ -127,6 +128,18 @@ class Watch:
             for part in (*extract.parts, *extract.quarantine):
                 self._bronze.setdefault(part.key, part.sha256)
         return [key for key, sha256 in self._bronze.items() if _sha256(self._root / key) != sha256]
+
+    def _claimed(self, storage: LocalStorage) -> list[str]:
+        """Coverage that no manifest's windows bear out; a relisting extends that of events by what it replaces."""
+        found = []
+        extracts = [read_manifest(storage, run_id).extract for run_id in all_runs(storage)]
+        for name in set(ENTITIES) - {"events"}:
+            committed = union(
+                Window(*each) for extract in extracts for each in (extract.entities[name].windows if name in extract.entities else ())
+            )
+            uncommitted = [left for each in read_coverage(storage, name).windows() for left in subtract(each, committed)]
+            found += [f"{name}: nothing committed for {window}" for window in uncommitted]
+        return found
 
     def _moved_back(self, storage: LocalStorage) -> list[str]:
         found = []
@@ -156,6 +169,6 @@ def _sha256(path: Path) -> str:
 
 
 def state_files(subject: Subject) -> list[Path]:
-    """The state files that can be lost: coverage and lists of partitions."""
-    folders: list[Any] = [subject.root / "_state/watermarks", subject.root / layout.LATEST]
-    return sorted(path for folder in folders if folder.is_dir() for path in folder.glob("*.json"))
+    """The state files that can be lost: coverage, lists of partitions, the head."""
+    folders = ("_state/watermarks", layout.LATEST, "_state")
+    return sorted(path for folder in folders for path in (subject.root / folder).glob("*.json") if path.name != "lease.json")

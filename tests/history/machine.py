@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 
@@ -143,7 +141,7 @@ class History(RuleBasedStateMachine):
 
     @rule(aim=st.integers(0, 999))
     def loses_a_state_file(self, aim: int) -> None:
-        """A coverage file or a list of partitions is lost."""
+        """A coverage file, a list of partitions or the head is lost."""
         files = state_files(self.account)
         if files:
             note(f"  lost {files[aim % len(files)].name}")
@@ -239,7 +237,6 @@ def _told(manifest: Manifest) -> str:
     return f"{manifest.outcome}, {sum(part.rows for part in parts)} records in {len(parts)} parts{relisted}"
 
 
-@contextmanager
-def machine(folder: Path, stage: Stage, url: str) -> Iterator[type[History]]:
+def machine(folder: Path, stage: Stage, url: str) -> type[History]:
     """The machine as a class of its own, bound to a server and a folder."""
-    yield type("History", (History,), {"folder": folder, "stage": stage, "url": url})
+    return type("History", (History,), {"folder": folder, "stage": stage, "url": url})

@@ -1,0 +1,306 @@
+"""Deliberately broken variants of the pipeline, each with the tests that must notice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+UNIT, CONTRACT, HISTORY = "tests/unit", "tests/contract", "tests/property/test_history.py"
+ORDER = "tests/mutants/test_durable_order.py"
+SPEC = "tests/spec/test_spec.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Mutant:
+    """In `file`, `before` (which must occur exactly once) becomes `after`; one of `tests` must fail then.
+
+    `name` says what is broken. A test is a file, or `file::test`, or `file -k words`.
+    """
+
+    name: str
+    file: str
+    before: str
+    after: str
+    tests: str
+
+
+P = "payments_pipeline"
+
+MUTANTS = (
+    # What the lake says it holds
+    Mutant(
+        "the watermark is written before the bronze it speaks of is committed",
+        f"{P}/extract.py",
+        "        self._lease.check()\n        extract = self.manifest.extract\n",
+        "        if job.window is not None:\n            self._extend(job.spec.name, job.window)\n"
+        "        extract = self.manifest.extract\n",
+        f"{HISTORY}::test_coverage_never_claims_what_is_not_committed",
+    ),
+    Mutant(
+        "the watermark may go back",
+        f"{P}/state/coverage.py",
+        '"watermark": max(marks, default=None)',
+        '"watermark": min(marks, default=None)',
+        f"{UNIT}/test_coverage.py",
+    ),
+    Mutant(
+        "the second of the ceiling counts as covered",
+        f"{P}/planning.py",
+        "end = min(request.end if request.end is not None else ceiling, ceiling)",
+        "end = min(request.end if request.end is not None else ceiling, ceiling) + 1",
+        f"{HISTORY}::test_a_change_in_the_very_second_of_a_run",
+    ),
+    Mutant(
+        "a failed request does not end the run",
+        f"{P}/extract.py",
+        "                pool.shutdown(cancel_futures=True)\n                raise",
+        "                pool.shutdown(cancel_futures=True)\n                return",
+        f"{HISTORY}::test_an_outage_ends_the_run_and_the_next_goes_on",
+    ),
+    Mutant(
+        "days without a run are skipped",
+        f"{P}/planning.py",
+        "Window(min(start, coverage.watermark) if coverage.watermark is not None else start, end)",
+        "Window(start, end)",
+        f"{HISTORY}::test_days_without_a_run_leave_no_gap",
+    ),
+    Mutant(
+        "the safety window is not read again",
+        f"{P}/state/coverage.py",
+        "if safety_seconds and coverage.watermark is not None",
+        "if not safety_seconds and coverage.watermark is not None",
+        f"{UNIT}/test_coverage.py",
+    ),
+    Mutant(
+        "a window does not hold its first second",
+        f"{P}/stripe/paging.py",
+        '"created[gte]"',
+        '"created[gt]"',
+        f"{CONTRACT}/test_client_paging.py -k e17",
+    ),
+    # What changes and what is deleted
+    Mutant(
+        "events are read without overlap",
+        f"{P}/planning.py",
+        "start = unbroken - safety_seconds",
+        "start = unbroken",
+        f"{HISTORY}::test_events_are_read_with_overlap",
+    ),
+    Mutant(
+        "an event names an object and nobody retrieves it",
+        f"{P}/extract.py",
+        "            self._land(self._changed(pending))\n",
+        "",
+        f"{HISTORY}::test_a_change_in_the_very_second_of_a_run",
+    ),
+    Mutant(
+        "weeks without events are not noticed",
+        f"{P}/planning.py",
+        "if since < ceiling - MAX_EVENTS_GAP_DAYS * DAY:",
+        "if since < 0:",
+        f"{HISTORY} -k idle_days",
+    ),
+    Mutant(
+        "what has no events and is not listed is never looked at again",
+        f"{P}/extract.py",
+        "not (everything or spec.mutable_days)",
+        "not everything",
+        f"{HISTORY}::test_money_that_becomes_available_without_an_event",
+    ),
+    Mutant(
+        "references are not followed",
+        f"{P}/extract.py",
+        "            self._close_references()\n",
+        "",
+        f"{HISTORY}::test_money_that_becomes_available_without_an_event",
+    ),
+    Mutant(
+        "an object that is gone leaves no tombstone",
+        f"{P}/stripe/client.py",
+        '"deleted": True',
+        '"deleted": False',
+        f"{HISTORY}::test_deletions_become_tombstones_that_say_when",
+    ),
+    Mutant(
+        "a tombstone does not reach the published row",
+        f"{P}/transform/statements.py",
+        "coalesce(observed._is_bare, existing.is_deleted) as is_deleted",
+        "existing.is_deleted as is_deleted",
+        f"{CONTRACT}/test_engine.py",
+    ),
+    Mutant(
+        "cancelled subscriptions are hidden by the list's default",
+        f"{P}/entities/billing.py",
+        'list_params={"status": "all"}',
+        "list_params={}",
+        f"{UNIT}/test_entities.py",
+    ),
+    # Which version counts
+    Mutant(
+        "of two observations the one that arrived first wins",
+        f"{P}/transform/statements.py",
+        "qualify row_number() over (partition by id order by _gone, _seen desc, _rank desc, _offset desc) = 1",
+        "qualify row_number() over (partition by id order by _gone) = 1",
+        f"{CONTRACT}/test_engine.py",
+    ),
+    Mutant(
+        "a list wins over a retrieval of the same moment",
+        f"{P}/transform/statements.py",
+        "case meta.source when 'list' then 1 else 2 end as _rank",
+        "case meta.source when 'list' then 2 else 1 end as _rank",
+        f"{CONTRACT}/test_engine.py",
+    ),
+    Mutant(
+        "an older observation replaces a newer published row",
+        f"{P}/transform/statements.py",
+        "left join observed on existing.{key} = observed._id and observed._seen >= existing._observed_at",
+        "left join observed on existing.{key} = observed._id",
+        f"{CONTRACT}/test_engine.py",
+    ),
+    # Reading the API
+    Mutant(
+        "a cursor object that vanished ends the list",
+        f"{P}/stripe/client.py",
+        "                left = remaining(left, shown)",
+        "                return",
+        f"{CONTRACT}/test_client_paging.py -k e16",
+    ),
+    Mutant(
+        "Retry-After is ignored",
+        f"{P}/stripe/retry.py",
+        "return generator.uniform(0, backoff) + (asked or 0.0)",
+        "return generator.uniform(0, backoff)",
+        f"{UNIT}/stripe/test_retry.py",
+    ),
+    # Publishing
+    Mutant(
+        "a failed gate does not stop the publish",
+        f"{P}/pipeline.py",
+        "    if bad:\n        commit(",
+        "    if len(bad) > 1000:\n        commit(",
+        f"{UNIT}/test_publish.py::test_a_refused_audit_changes_no_published_byte",
+    ),
+    Mutant(
+        "it is published first and audited afterwards",
+        f"{P}/pipeline.py",
+        "    results = audit(",
+        "    publish(lake, run.lease, run.manifest)\n    results = audit(",
+        f"{UNIT}/test_publish.py::test_a_refused_audit_changes_no_published_byte",
+    ),
+    Mutant(
+        "partitions are moved without a journal",
+        f"{P}/publish.py",
+        '        commit(lake.storage, lease, lambda head: head.model_copy(update={"publishing": manifest.run_id}))\n',
+        "",
+        f"{UNIT}/test_publish.py::test_a_publish_killed_anywhere_is_finished_by_the_next_opening",
+    ),
+    Mutant(
+        "readers find files by listing them, not in the record",
+        f"{P}/lake.py",
+        "self.engine.show(model, [self.verified(partitions[dt]) for dt in sorted(partitions)])",
+        "self.engine.show(model, [self.storage.localize(found.key) for found in self.storage.list('')"
+        " if f'={model.name}/' in found.key])",
+        f"{UNIT}/test_publish.py",
+    ),
+    Mutant(
+        "a published file's sha256 is not verified",
+        f"{P}/lake.py",
+        "if file_sha256(path) != partition.sha256:",
+        "if not path.exists():",
+        f"{UNIT}/test_publish.py::test_a_damaged_partition_is_not_served",
+    ),
+    Mutant(
+        "committed bronze is not verified before it is built",
+        f"{P}/bronze.py",
+        "if found != part.sha256:",
+        "if not found:",
+        f"{UNIT}/test_publish.py::test_changed_bronze_is_not_built",
+    ),
+    Mutant(
+        "the digest leaves a column out",
+        f"{P}/transform/statements.py",
+        'for column in sorted(columns) if column[0] != "_"',
+        'for column in sorted(columns)[1:] if column[0] != "_"',
+        f"{CONTRACT}/test_engine.py",
+    ),
+    Mutant(
+        "what is quarantined does not count",
+        f"{P}/pipeline.py",
+        "quarantined=landed + sum(counts.quarantined for counts in step.counts.values())",
+        "quarantined=0",
+        f"{UNIT}/test_publish.py::test_too_many_quarantined_records_stop_the_run",
+    ),
+    Mutant(
+        "gc removes what manifests name",
+        f"{P}/maintenance.py",
+        "named = {key for key, _ in _recorded(lake)} | set(_awaiting_audit(storage))",
+        "named: set[str] = set()",
+        f"{UNIT}/test_publish.py::test_gc_removes_what_nothing_names",
+    ),
+    # One writer
+    Mutant(
+        "a lease that is held is taken all the same",
+        f"{P}/state/lease.py",
+        "if current is not None and self._is_held(current, now):",
+        "if current is None and self._is_held(current, now):",
+        f"{UNIT}/test_lease.py",
+    ),
+    Mutant(
+        "the epoch of a commit is not checked",
+        f"{P}/state/head.py",
+        "if head.epoch > lease.epoch:",
+        "if head.epoch < 0:",
+        f"{UNIT}/test_lease.py",
+    ),
+    Mutant(
+        "compare-and-swap does not compare",
+        f"{P}/storage/local.py",
+        "            if found != expected:",
+        "            if found is None:",
+        f"{CONTRACT}/test_storage.py -k stale_swap",
+    ),
+    Mutant(
+        "an append-only object can be overwritten",
+        f"{P}/storage/local.py",
+        "os.link(temporary, path)",
+        "temporary.replace(path)",
+        f"{CONTRACT}/test_storage.py -k never_overwrites",
+    ),
+    # Power
+    Mutant(
+        "a file is renamed before its bytes are synced",
+        f"{P}/storage/local.py",
+        "            stream.write(data)\n            _sync(stream)\n",
+        "            stream.write(data)\n            stream.flush()\n",
+        ORDER,
+    ),
+    Mutant(
+        "a new object's folder is not synced",
+        f"{P}/storage/local.py",
+        "            os.link(temporary, path)\n            _sync_folder(path.parent)\n",
+        "            os.link(temporary, path)\n",
+        ORDER,
+    ),
+    Mutant(
+        "a file that DuckDB wrote is not synced",
+        f"{P}/storage/local.py",
+        "                os.fsync(stream.fileno())\n            self._folder",
+        "                pass\n            self._folder",
+        ORDER,
+    ),
+    # Figures
+    Mutant(
+        "an amount is a floating-point number",
+        "sql/silver/refunds.sql",
+        "    amount as amount_minor,",
+        "    amount / 1.0 as amount_minor,",
+        f"{SPEC} -k refunds",
+    ),
+    Mutant(
+        "times are those of a place, not UTC",
+        "sql/silver/refunds.sql",
+        "make_timestamp(created * 1000000) as created_at",
+        "(to_timestamp(created) at time zone 'Pacific/Auckland') as created_at",
+        f"{SPEC} -k refunds",
+    ),
+)
+"""Every one must be caught; what is broken is grouped by what it would cost."""
