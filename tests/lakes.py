@@ -163,6 +163,19 @@ def page(records: Iterable[Mapping[str, object] | bytes], *, seen: int = 0, sour
     return Page(entity, source, observed_at, "req_1", "2026-10-28.endive", tuple(texts))
 
 
+FIRST = [
+    page([charge(0), charge(1), charge(2)], seen=10),
+    page([b'{"id": "ch_stub0000", "object": "charge", "deleted": true}'], seen=11, source="absent"),
+]
+SECOND = [
+    page([charge(1, amount=7), charge(3)], seen=20),
+    page([b'{"id": "ch_00000000", "object": "charge", "deleted": true}'], seen=21, source="absent"),
+    page([charge(4, id="ch_stub0000")], seen=22),
+    page([refund(1)], seen=23),
+]
+"""A change, an addition, a deletion that empties a day of gold, and a stub that leaves the partition of no date."""
+
+
 def write_models(root: Path, models: Mapping[str, str] | None = None) -> Path:
     """The model files as a folder."""
     for name, text in (models or MODELS).items():

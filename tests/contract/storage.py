@@ -32,7 +32,6 @@ HOSTILE_KEYS = [
     "a\0b",
     "\0",
     "a/\ud800",
-    "a\nb",
     "a\\..\\b",
     "a/" + "n" * 256,
     "n" * 2000,
@@ -42,7 +41,6 @@ HOSTILE_KEYS = [
 UNUSUAL_KEYS = [
     "a b",
     "a'b\";--",
-    "a%2e%2e/b",
     "~/a",
     "a=b/c=d/e.jsonl",
     "*?[x]",

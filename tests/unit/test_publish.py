@@ -13,40 +13,28 @@ from typing import Any, cast
 import pytest
 
 from payments_pipeline import pipeline
-from payments_pipeline.errors import CorruptObject, QualityError, StorageError, UsageError
+from payments_pipeline.errors import CorruptObject, QualityError, UsageError
 from payments_pipeline.flow import EPOCH_DT
 from payments_pipeline.inspect import run_query
 from payments_pipeline.lake import Lake
-from payments_pipeline.maintenance import collect_garbage, verify_lake
-from payments_pipeline.state.head import commit, read_head
+from payments_pipeline.maintenance import verify_lake
+from payments_pipeline.state.head import read_head
 from payments_pipeline.state.manifest import read_manifest, write_manifest
 from payments_pipeline.storage import Storage
 from tests.lakes import (
+    FIRST,
     MODELS,
+    SECOND,
     Clock,
     charge,
     land,
-    lease,
     open_small_lake,
     page,
     publish,
     published_files,
-    refund,
     rows,
     stage,
 )
-
-FIRST = [
-    page([charge(0), charge(1), charge(2)], seen=10),
-    page([b'{"id": "ch_stub0000", "object": "charge", "deleted": true}'], seen=11, source="absent"),
-]
-SECOND = [
-    page([charge(1, amount=7), charge(3)], seen=20),
-    page([b'{"id": "ch_00000000", "object": "charge", "deleted": true}'], seen=21, source="absent"),
-    page([charge(4, id="ch_stub0000")], seen=22),
-    page([refund(1)], seen=23),
-]
-"""A change, an addition, a deletion that empties a day of gold, and a stub that leaves the partition of no date."""
 
 
 @pytest.fixture
@@ -345,84 +333,3 @@ def test_a_changed_model_is_built_anew(root: Path, clock: Clock) -> None:
         assert transform is not None
         assert transform.anew == ("charges",)
         assert rows(lake, "select count(*) from silver.charges") == [(4,)]
-
-
-@pytest.mark.parametrize("where", ["bronze", "quarantine", "silver", "gold", "_state"])
-def test_verify_names_any_flipped_bit(lake: Lake, root: Path, where: str) -> None:
-    """Whichever file of whichever layer it is in, and nothing damaged is ever served."""
-    land(lake, "first", [*FIRST, page([b"{"])])
-    publish(lake, "first")
-    assert verify_lake(lake) > 8
-    suffixes = {"_state": "_state/manifests"}
-    files = [path for path in (root / suffixes.get(where, where)).rglob("*") if path.is_file()]
-    assert files
-    for path in files:
-        data = path.read_bytes()
-        for position in (0, len(data) // 2, len(data) - 2):
-            path.write_bytes(data[:position] + bytes([data[position] ^ 4]) + data[position + 1 :])
-            with pytest.raises(StorageError) as caught:
-                verify_lake(lake)
-            assert path.relative_to(root).as_posix() in str(caught.value)
-        path.unlink()
-        if where != "_state":
-            with pytest.raises(CorruptObject, match="is missing"):
-                verify_lake(lake)
-        path.write_bytes(data)
-    assert verify_lake(lake) > 8
-
-
-@pytest.mark.parametrize("layer", ["silver", "gold"])
-def test_a_damaged_partition_is_not_served(root: Path, clock: Clock, layer: str) -> None:
-    """Queries refuse it, by name."""
-    with open_small_lake(root, clock=clock) as lake:
-        land(lake, "first", FIRST)
-        publish(lake, "first")
-    path = next((root / layer).rglob("*.parquet"))
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(bytes(data))
-    with open_small_lake(root, clock=clock) as lake, pytest.raises(CorruptObject, match="not served"):
-        run_query(lake, "select 1")
-
-
-def test_gc_removes_what_nothing_names(lake: Lake, root: Path, clock: Clock) -> None:
-    """Old objects that no manifest and no list names go; everything else stays, and so does what waits for its audit."""
-    land(lake, "first", [*FIRST, page([b"{"])])
-    publish(lake, "first")
-    land(lake, "second", SECOND)
-    stage(lake, "second")
-    junk = [
-        "bronze/source=stripe/entity=charges/dt=2026-01-01/run_id=first/part-dead.jsonl",
-        "quarantine/source=stripe/entity=charges/dt=2026-01-01/run_id=first/part-dead.jsonl",
-        "silver/source=stripe/entity=charges/dt=1999-01-01/data.parquet",
-        "gold/model=gone/dt=2026-01-01/data.parquet",
-        "_staging/run_id=dead/000001/silver/x.parquet",
-    ]
-    kept = {
-        path: path.read_bytes() for path in root.rglob("*") if path.is_file() and "_state" not in str(path)
-    }
-    orphan = junk[0].replace("first", "lost")
-    for key in [*junk, orphan]:
-        lake.storage.put(key, b"junk")
-    (root / "gold" / ".tmp-dead").write_bytes(b"half")
-    clock.moment = clock.moment.replace(year=2100)
-    in_74_years = 74 * 365 * 86_400.0
-    assert collect_garbage(lake, min_age_seconds=2 * in_74_years, dry_run=False) == []
-    assert sorted(collect_garbage(lake, min_age_seconds=3600, dry_run=True)) == sorted(junk)
-    assert all((root / key).exists() for key in junk)
-    assert sorted(collect_garbage(lake, min_age_seconds=3600, dry_run=False)) == sorted(junk)
-    assert {path: path.read_bytes() for path in kept} == kept
-    assert not any((root / key).exists() for key in [*junk, "gold/.tmp-dead"])
-    assert lake.storage.read(orphan) == b"junk", (
-        "bronze of a run whose manifest is lost may be all there is of it"
-    )
-    assert verify_lake(lake) > 8
-    _finish(lake)
-
-
-def test_gc_waits_for_an_open_publish(lake: Lake, clock: Clock) -> None:
-    """While a journal is open nothing is removed."""
-    with lease(lake.storage, clock) as held:
-        commit(lake.storage, held, lambda head: head.model_copy(update={"publishing": "first"}))
-    with pytest.raises(StorageError, match="interrupted while publishing"):
-        collect_garbage(lake, min_age_seconds=0, dry_run=False)
