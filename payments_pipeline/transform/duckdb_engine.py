@@ -84,9 +84,8 @@ class DuckDBEngine:
 
     def write(self, model: ModelSpec, dt: str, path: Path) -> None:
         with _about(model):
-            order = ", ".join(_name(column) for column in model.grain)
             self._run(
-                f"copy (select * exclude (_dt) from {_built(model)} where _dt = {_text(dt)} order by {order}) "
+                f"copy (select * exclude (_dt) from {_built(model)} where _dt = {_text(dt)}) "
                 f"to {_text(str(path))} (format parquet, compression zstd)"
             )
 

@@ -143,13 +143,16 @@ merged_rows as (
     union all by name
     select * from added
 )
-select *, {dt_of(model)} as _dt from merged_rows
+select *, {dt_of(model)} as _dt from merged_rows {_sorted(model)}
 """
 
 
 def built(model: ModelSpec) -> str:
     """A whole model with each row's partition."""
-    return f"create or replace table {built_table(model)} as select *, {dt_of(model)} as _dt from (\n{model.sql}\n)"
+    return (
+        f"create or replace table {built_table(model)} as "
+        f"select *, {dt_of(model)} as _dt from (\n{model.sql}\n) {_sorted(model)}"
+    )
 
 
 def digests(model: ModelSpec, columns: Mapping[str, str]) -> str:
@@ -315,6 +318,11 @@ def _ids_at(path: str) -> str:
         return f"[{found}]"
     step = "".join(f".{name(field)}" for field in inner.split(".") if field)
     return f"list_transform({found}, lambda element: element{step})" if step else found
+
+
+def _sorted(model: ModelSpec) -> str:
+    """Rows in the order of their partitions: writing one then reads its rows only, and its file is always the same."""
+    return f"order by {', '.join(['_dt', *(name(column) for column in model.grain)])}"
 
 
 def _key(model: ModelSpec) -> str:
