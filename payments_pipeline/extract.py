@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
 from time import monotonic
 
 from payments_pipeline import layout
@@ -14,7 +14,8 @@ from payments_pipeline.flow import BronzePart, Page, RunContext, Window
 from payments_pipeline.lake import Lake
 from payments_pipeline.planning import EVENTS, Job, make_plan, unread_since
 from payments_pipeline.state.coverage import DAY, Coverage
-from payments_pipeline.state.documents import load, replace
+from payments_pipeline.state.documents import load
+from payments_pipeline.state.documents import replace as replace_document
 from payments_pipeline.state.head import commit
 from payments_pipeline.state.lease import Lease
 from payments_pipeline.state.manifest import (
@@ -28,8 +29,10 @@ from payments_pipeline.state.manifest import (
 from payments_pipeline.state.snapshot import snapshot_of
 from payments_pipeline.storage import Storage
 from payments_pipeline.stripe.client import StripeClient
+from payments_pipeline.stripe.envelope import identity
 
 _IDS_PER_PART = 500
+_PAGES_PER_PART = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,30 +103,34 @@ class Extraction:
         return self.manifest
 
     def _land(self, jobs: Sequence[Job]) -> None:
-        """Fetch the jobs concurrently and commit each as it ends; the first failure stops the others."""
+        """Fetch the jobs concurrently and commit each part as it ends; the first failure stops the others."""
         landed: list[BronzePart] = []
         with ThreadPoolExecutor(self._fetching.workers, thread_name_prefix="fetch") as pool:
-            futures: dict[Future[tuple[Landed, EntityExtract]], Job] = {
-                pool.submit(self._fetch, job): job for job in jobs
-            }
+            running = {pool.submit(self._fetch, job) for job in jobs}
             try:
-                for future in as_completed(futures):
-                    part, counts = future.result()
-                    self._commit(futures[future], part, counts)
-                    landed += part.parts
+                while running:
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    for fetched in (future.result() for future in done):
+                        self._commit(fetched)
+                        landed += fetched.landed.parts
+                        if fetched.rest is not None:
+                            running.add(pool.submit(self._fetch, fetched.rest))
             except BaseException:
                 self._fetching.client.cancel()
                 pool.shutdown(cancel_futures=True)
                 raise
         self._note(landed, observed=True)
 
-    def _fetch(self, job: Job) -> tuple[Landed, EntityExtract]:
-        tally = _Tally()
-        pages = tally.counting(self._pages(job), self._lake.reporter.progress)
+    def _fetch(self, job: Job) -> _Fetched:
+        """Land one part of the job: all of it, or as many pages as a part holds."""
+        portion = _Portion(job, self._lake.reporter.progress)
+        pages = portion.taken(self._pages(job))
         landed = write_pages(self._lake.storage, self._run, job.spec, pages, self._names)
         quarantined = sum(part.rows for part in landed.quarantine)
-        windows = ((job.window.start, job.window.end),) if job.window is not None else ()
-        return landed, EntityExtract(windows=windows, quarantined=quarantined, **tally.counts)
+        window = portion.window
+        windows = ((window.start, window.end),) if window is not None else ()
+        counts = EntityExtract(windows=windows, quarantined=quarantined, **portion.counts)
+        return _Fetched(job.spec.name, landed, counts, portion.rest)
 
     def _pages(self, job: Job) -> Iterator[Page]:
         client = self._fetching.client
@@ -132,12 +139,13 @@ class Extraction:
         gone = job.deleted_at or {}
         return (client.retrieve(job.spec, each, deleted_at=gone.get(each)) for each in job.ids)
 
-    def _commit(self, job: Job, landed: Landed, counts: EntityExtract) -> None:
+    def _commit(self, fetched: _Fetched) -> None:
         """The parts become part of the lake with the manifest; only then may the coverage claim their window."""
+        name, landed, counts = fetched.entity, fetched.landed, fetched.counts
         self._lease.check()
         extract = self.manifest.extract
         entities = dict(extract.entities)
-        entities[job.spec.name] = _added(entities.get(job.spec.name, EntityExtract()), counts)
+        entities[name] = _added(entities.get(name, EntityExtract()), counts)
         self._update(
             entities=entities,
             parts=extract.parts + landed.parts,
@@ -147,8 +155,8 @@ class Extraction:
         commit(
             self._lake.storage, self._lease, lambda head: head
         )  # whoever takes over later reads these parts
-        if job.window is not None:
-            self._extend(job.spec.name, job.window)
+        for start, end in counts.windows:
+            self._extend(name, Window(start, end))
         for part in landed.parts:
             self._lake.reporter.event(
                 "bronze_write_complete", entity=part.entity, records=part.rows, bytes=part.bytes, key=part.key
@@ -219,7 +227,7 @@ class Extraction:
         storage, key = self._lake.storage, layout.watermark(name)
         found, version = load(storage, key, Coverage)
         coverage = found or read_coverage(storage, name)
-        replace(storage, key, coverage.extended([window]), expected=version)
+        replace_document(storage, key, coverage.extended([window]), expected=version)
 
     def _update(self, **changes: object) -> None:
         self.manifest = self.manifest.model_copy(
@@ -233,18 +241,51 @@ class Extraction:
         )
 
 
-class _Tally:
-    """Counts the records of one job by how they were observed."""
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    """One part of a job: what was landed of which window, and the job for the rest of it."""
 
-    def __init__(self) -> None:
+    entity: str
+    landed: Landed
+    counts: EntityExtract
+    rest: Job | None
+
+
+class _Portion:
+    """As many pages of a job as one part holds, so that a killed run reads no more than that again.
+
+    Lists are newest first: once some pages are landed, everything newer than the second in which they end is
+    complete. The rest of the window is that second and what is older.
+    """
+
+    def __init__(self, job: Job, progress: Callable[[str, int], None]) -> None:
         self.counts = {"listed": 0, "retrieved": 0, "absent": 0}
+        self.window = job.window
+        self.rest: Job | None = None
+        self._job = job
+        self._progress = progress
 
-    def counting(self, pages: Iterator[Page], progress: Callable[[str, int], None]) -> Iterator[Page]:
+    def taken(self, pages: Iterator[Page]) -> Iterator[Page]:
+        """The pages, counted, until the part is full."""
         names = {"list": "listed", "retrieve": "retrieved", "absent": "absent"}
-        for page in pages:
+        for number, page in enumerate(pages, 1):
             self.counts[names[page.source]] += len(page.records)
-            progress(page.entity, len(page.records))
+            self._progress(page.entity, len(page.records))
             yield page
+            if number >= _PAGES_PER_PART and self._cut_after(page):
+                return
+
+    def _cut_after(self, page: Page) -> bool:
+        """Whether the window can be divided behind this page, which needs a second that it passes."""
+        window, spec = self._job.window, self._job.spec
+        found = identity(page.records[-1]) if page.records else None
+        if window is None or found is None or found[1] is None:
+            return False
+        if not spec.created_filter or len(spec.listings) > 1 or not window.start < found[1] + 1 < window.end:
+            return False
+        self.window = Window(found[1] + 1, window.end)
+        self.rest = replace(self._job, window=Window(window.start, found[1] + 1))
+        return True
 
 
 def _added(total: EntityExtract, more: EntityExtract) -> EntityExtract:
