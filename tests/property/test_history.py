@@ -162,15 +162,19 @@ def test_money_that_becomes_available_without_an_event(opening: Opening) -> None
 
 
 def test_days_without_a_run_leave_no_gap(opening: Opening) -> None:
-    """A daily run that was skipped for some days is caught up by the next, still with --days 1."""
-    account = opening()
+    """A daily run that was skipped is caught up by the next, still with --days 1: also what no event tells of.
+
+    A month begins meanwhile, so there is a fee that nothing refers to.
+    """
+    account = opening(date(2026, 3, 28))
     account.run()
     for aim in range(4):
         account.wait(DAY)
         account.change(("a payment", aim), ("a new customer", aim), ("a refund", aim))
     account.wait(2)
-    account.run(TODAY)
+    manifest = account.run(TODAY)
     assert disagreements(account) == []
+    assert bookkeeping_faults(account, manifest) == []
 
 
 def test_runs_of_a_few_entities(opening: Opening) -> None:
@@ -199,6 +203,20 @@ def test_a_first_run_that_dies_half_way(opening: Opening, at: int) -> None:
     with pytest.raises(LeaseError):
         account.run()
     settled(account)
+
+
+def test_an_old_run_continued_after_a_newer_one_undoes_nothing(opening: Opening) -> None:
+    """What an interrupted run saw long ago does not replace what a later run has published, when it goes on at last."""
+    account = opening()
+    with pytest.raises(Killed):
+        account.run(EVERYTHING, Circumstances(trouble=Trouble(60)), run_id="interrupted")
+    account.wait(HOUR)
+    account.change(*((name, aim) for aim in (0, 1) for name in ("a change of address", "a note on a charge", "a refund")))
+    account.wait(2)
+    account.run()
+    account.wait(3 * HOUR)
+    account.run(run_id="interrupted")
+    assert disagreements(account) == []
 
 
 def test_coverage_never_claims_what_is_not_committed(opening: Opening) -> None:
