@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,6 +20,7 @@ from payments_pipeline.storage.base import ABSENT, ObjectInfo, check_key
 _TEMPORARY = ".tmp-"
 _PRIVATE = {"bronze", "quarantine"}
 _ATTEMPTS = 100
+_LOCK_SECONDS, _LOCK_PAUSE = 5.0, 0.002
 
 
 class LocalStorage:
@@ -33,6 +35,7 @@ class LocalStorage:
         self.root = root.absolute()
         self.url = str(self.root)
         self._scratch: Path | None = None
+        self._in_use: int | None = None
         self._durable: set[Path] = set()
 
     def read(self, key: str) -> bytes:
@@ -117,7 +120,7 @@ class LocalStorage:
         removed = 0
         with _explained("sweep", self.root):
             for path in sorted(self.root.rglob(f"{_TEMPORARY}*")):
-                if path != self._scratch and path.exists() and path.stat().st_mtime < before:
+                if path.exists() and path.stat().st_mtime < before and not _is_in_use(path):
                     shutil.rmtree(path) if path.is_dir() else path.unlink()
                     removed += 1
         return removed
@@ -134,12 +137,17 @@ class LocalStorage:
             with _explained("write", parent):
                 self._folder(parent)
                 self._scratch = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
+                self._in_use = os.open(self._scratch, os.O_RDONLY)
+                fcntl.flock(self._in_use, fcntl.LOCK_SH)
         return self._scratch
 
     def close(self) -> None:
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = None
+            if self._in_use is not None:
+                os.close(self._in_use)
+                self._in_use = None
 
     def _path(self, key: str) -> Path:
         """The file of `key`; one that is a link, or lies behind a link, is refused."""
@@ -194,12 +202,12 @@ class LocalStorage:
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        """Serialise compare-and-swap between processes on this machine."""
+        """Serialise compare-and-swap between processes on this machine; one that is paused inside stops nobody for long."""
         path = self.root / "_state" / ".lock"
         with _explained("lock", path):
             self._folder(path.parent)
             with path.open("ab") as stream:
-                fcntl.flock(stream, fcntl.LOCK_EX)
+                _lock(stream)
                 yield
 
 
@@ -218,6 +226,33 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _lock(stream: BinaryIO) -> None:
+    until = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(_LOCK_PAUSE)
+        else:
+            return
+
+
+def _is_in_use(path: Path) -> bool:
+    """Whether a living process holds this scratch folder; temporary files belong to nobody for long."""
+    if not path.is_dir():
+        return False
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
 
 
 def _files(base: Path, root: Path) -> Iterator[str]:

@@ -6,6 +6,7 @@ only its own work. Jobs and answers are JSON lines on standard input and output.
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import resource
@@ -21,15 +22,15 @@ from typing import Any
 
 from payments_pipeline import pipeline, storage
 from payments_pipeline.entities import ENTITIES
-from payments_pipeline.errors import PipelineError
+from payments_pipeline.errors import LeaseError, PipelineError
 from payments_pipeline.extract import Fetching
 from payments_pipeline.inspect import run_query
 from payments_pipeline.lake import Lake, VerifiedFiles
 from payments_pipeline.maintenance import collect_garbage, verify_lake
 from payments_pipeline.session import open_source, steady_clock
 from payments_pipeline.settings import Settings
-from payments_pipeline.state import lease as lease_module
 from payments_pipeline.state.head import read_head
+from payments_pipeline.state.lease import Lease
 from payments_pipeline.state.manifest import Request
 from payments_pipeline.transform.duckdb_engine import DuckDBEngine, EngineOptions
 from payments_pipeline.transform.models import Models, discover, sql_root
@@ -152,6 +153,14 @@ class _Process:
         self.gc(lake)
         return digest
 
+    def inspect(self, lake: Lake) -> str:
+        """Open the lake as the next run would, read everything it names and one model; what is published."""
+        with pipeline.opened(lake, self.job.run_id):
+            pass
+        verify_lake(lake)
+        run_query(lake, "select count(*) from gold.fct_payments")
+        return str(read_head(lake.storage).published)
+
     def recover(self, lake: Lake) -> str:
         """Only open the lake, which finishes what a killed run left open."""
         self.disk.step = "recover"
@@ -197,7 +206,7 @@ class _Process:
     def _again(self, work: Callable[[], bool]) -> int:
         until, done = time.monotonic() + self.job.seconds, 0
         while time.monotonic() < until:
-            with suppress(lease_module.LeaseError):
+            with suppress(LeaseError):
                 done += work()
             time.sleep(0.01)
         return done
@@ -219,6 +228,9 @@ def perform(job: Job, models: Models) -> dict[str, Any]:
         found = {"exit": error.exit_code, "error": type(error).__name__, "message": str(error)}
     except BaseException as error:  # noqa: BLE001 - the test shows it
         found = {"exit": 70, "error": type(error).__name__, "message": str(error)}
+    for name in job.limits:
+        limit = getattr(resource, f"RLIMIT_{name}")
+        resource.setrlimit(limit, (resource.getrlimit(limit)[1],) * 2)
     return {
         **found,
         "seconds": time.monotonic() - started,
@@ -229,10 +241,11 @@ def perform(job: Job, models: Models) -> dict[str, Any]:
 
 def _confine(job: Job) -> None:
     if job.ttl is not None:
-        lease_module.Lease.__init__.__kwdefaults__["ttl"] = job.ttl
+        pipeline.Lease = functools.partial(Lease, ttl=job.ttl)  # type: ignore[assignment,misc]
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     for name, value in job.limits.items():
-        resource.setrlimit(getattr(resource, f"RLIMIT_{name}"), (value, value))
+        limit = getattr(resource, f"RLIMIT_{name}")
+        resource.setrlimit(limit, (value, resource.getrlimit(limit)[1]))
     if job.uid is not None:
         os.setgroups([])
         os.setgid(job.uid)

@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 CALLS = ("open", "write", "fsync", "replace", "link", "mkdir", "unlink", "rmdir", "scandir", "flock")
 """What can be counted and fail, in the words of the log."""
@@ -143,7 +143,7 @@ class _Stream:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
-    def __enter__(self) -> _Stream:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -159,7 +159,8 @@ def install(disk: Disk) -> None:
     lock = fcntl.flock
 
     def flock(handle: Any, operation: int) -> None:
-        disk.call("flock", ())
+        if isinstance(handle, int) or disk.holds(handle.name):
+            disk.call("flock", ())
         lock(handle, operation)
 
     fcntl.flock = flock
@@ -179,24 +180,24 @@ def _install_open(disk: Disk) -> None:
         disk.note("create", path)
         return _Stream(disk, stream, path)
 
-    io.open = opened  # type: ignore[assignment]
+    io.open = opened
 
 
 def _install_fsync(disk: Disk) -> None:
     real = os.fsync
 
-    def fsync(handle: Any) -> None:
-        path = disk.holds(os.readlink(f"/proc/self/fd/{handle}"))  # noqa: PTH115 - bytes of a link, not a path
+    def fsync(fd: Any) -> None:
+        path = disk.holds(os.readlink(f"/proc/self/fd/{fd}"))  # noqa: PTH115 - bytes of a link, not a path
         if path is None:
-            real(handle)
+            real(fd)
             return
         disk.call("fsync", (path,))
         if os.path.isdir(path):  # noqa: PTH112 - Path would come back here
             disk.point("placed")
-            real(handle)
+            real(fd)
             disk.note("fsync-folder", path)
         else:
-            real(handle)
+            real(fd)
             disk.note("fsync", path, blob=disk.blob(path))
             disk.point("synced")
 

@@ -49,6 +49,7 @@ class NamedStorage:
             yield
             if moments:
                 self._disk.point("after")
+                self._disk.note("deleted" if operation == "delete" else "stored", f"{self.url}/{key}")
         finally:
             self._disk.operation(before)
 
