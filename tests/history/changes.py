@@ -35,7 +35,9 @@ def _one(world: World, kind: str, aim: int, **fields: object) -> str:
     """An object of that kind whose fields have these values (any of them, if a tuple)."""
 
     def suits(obj: Obj) -> bool:
-        return all(obj[name] in (value if isinstance(value, tuple) else (value,)) for name, value in fields.items())
+        return all(
+            obj[name] in (value if isinstance(value, tuple) else (value,)) for name, value in fields.items()
+        )
 
     return _pick([obj for obj in world.rows(kind) if suits(obj)], aim)
 
@@ -149,7 +151,8 @@ CHANGES: Mapping[str, Change] = {
     "a subscription": _subscribe,
     "a changed plan": _change_plan,
     "a cancellation": lambda world, aim: world.cancel_subscription(
-        _one(world, "subscriptions", aim, status=("active", "trialing", "past_due", "incomplete")), aim % 2 == 0
+        _one(world, "subscriptions", aim, status=("active", "trialing", "past_due", "incomplete")),
+        aim % 2 == 0,
     ),
     "a refund": _refund,
     "a refund fails": lambda world, aim: world.fail_refund(_one(world, "refunds", aim, status="succeeded")),
@@ -160,7 +163,9 @@ CHANGES: Mapping[str, Change] = {
         _one(world, "disputes", aim, status=("needs_response", "warning_needs_response")), won=aim % 2 == 0
     ),
     "a draft invoice": _draft,
-    "an invoice is paid": lambda world, aim: world.pay_invoice(_one(world, "invoices", aim, status=("draft", "open"))),
+    "an invoice is paid": lambda world, aim: world.pay_invoice(
+        _one(world, "invoices", aim, status=("draft", "open"))
+    ),
     "a draft is deleted": lambda world, aim: world.delete_draft_invoice(
         _one(world, "invoices", aim, status="draft", billing_reason="manual")
     ),
@@ -171,13 +176,19 @@ CHANGES: Mapping[str, Change] = {
     ),
     "a new product": _create_product,
     "a product is deleted": _delete_product,
-    "a product is archived or brought back": lambda world, aim: _switch(world, "products", aim, world.update_product),
-    "a price is archived or brought back": lambda world, aim: _switch(world, "prices", aim, world.update_price),
+    "a product is archived or brought back": lambda world, aim: _switch(
+        world, "products", aim, world.update_product
+    ),
+    "a price is archived or brought back": lambda world, aim: _switch(
+        world, "prices", aim, world.update_price
+    ),
     "a card is attached": _unattached,
     "a card is detached": lambda world, aim: world.detach_payment_method(
         _pick([each for each in world.rows("payment_methods") if each["customer"]], aim)
     ),
     "a payout": lambda world, aim: world.pay_out(("usd", "eur", "gbp")[aim % 3]),
-    "a payout fails": lambda world, aim: world.payout_failed(_one(world, "payouts", aim, status="in_transit")),
+    "a payout fails": lambda world, aim: world.payout_failed(
+        _one(world, "payouts", aim, status="in_transit")
+    ),
 }
 """What happens, in words → how."""

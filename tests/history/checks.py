@@ -19,9 +19,9 @@ from payments_pipeline.state.head import read_head
 from payments_pipeline.state.manifest import Manifest, all_runs, read_manifest
 from payments_pipeline.state.snapshot import read_latest, snapshot_of
 from payments_pipeline.storage import LocalStorage
-from tests.e2e.agreement import Truth, differences
+from tests.e2e.agreement import differences
 from tests.e2e.harness import digest_of, read_parquet
-from tests.e2e.oracle import FIELDS, KEYS
+from tests.e2e.oracle import FIELDS, KEYS, Truth
 from tests.history.subject import DAY, Subject, models
 
 EVENTS_KEPT = 30 * DAY
@@ -120,7 +120,12 @@ class Watch:
     def faults(self, *, damaged: frozenset[str] = frozenset()) -> list[str]:
         """What is wrong now: bronze that changed, a watermark that went back or claims too much, a published file that is not whole."""
         storage = LocalStorage(self._root)
-        return [*self._changed_bronze(storage), *self._claimed(storage), *self._moved_back(storage), *self._torn(storage, damaged)]
+        return [
+            *self._changed_bronze(storage),
+            *self._claimed(storage),
+            *self._moved_back(storage),
+            *self._torn(storage, damaged),
+        ]
 
     def _changed_bronze(self, storage: LocalStorage) -> list[str]:
         for run_id in all_runs(storage):
@@ -135,9 +140,13 @@ class Watch:
         extracts = [read_manifest(storage, run_id).extract for run_id in all_runs(storage)]
         for name in set(ENTITIES) - {"events"}:
             committed = union(
-                Window(*each) for extract in extracts for each in (extract.entities[name].windows if name in extract.entities else ())
+                Window(*each)
+                for extract in extracts
+                for each in (extract.entities[name].windows if name in extract.entities else ())
             )
-            uncommitted = [left for each in read_coverage(storage, name).windows() for left in subtract(each, committed)]
+            uncommitted = [
+                left for each in read_coverage(storage, name).windows() for left in subtract(each, committed)
+            ]
             found += [f"{name}: nothing committed for {window}" for window in uncommitted]
         return found
 
@@ -153,7 +162,11 @@ class Watch:
 
     def _torn(self, storage: LocalStorage, damaged: frozenset[str]) -> list[str]:
         published = _published(storage)
-        return [key for key, sha256 in published.items() if key not in damaged and _sha256(self._root / key) != sha256]
+        return [
+            key
+            for key, sha256 in published.items()
+            if key not in damaged and _sha256(self._root / key) != sha256
+        ]
 
 
 def _published(storage: LocalStorage) -> Mapping[str, str]:
@@ -171,4 +184,9 @@ def _sha256(path: Path) -> str:
 def state_files(subject: Subject) -> list[Path]:
     """The state files that can be lost: coverage, lists of partitions, the head."""
     folders = ("_state/watermarks", layout.LATEST, "_state")
-    return sorted(path for folder in folders for path in (subject.root / folder).glob("*.json") if path.name != "lease.json")
+    return sorted(
+        path
+        for folder in folders
+        for path in (subject.root / folder).glob("*.json")
+        if path.name != "lease.json"
+    )

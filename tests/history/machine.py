@@ -7,6 +7,7 @@ import tempfile
 from datetime import date
 from pathlib import Path
 
+import pytest
 from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -37,9 +38,7 @@ STARTS = [
 ]
 PAUSES = [1, 59, HOUR, 7 * HOUR, DAY - 1, DAY, 3 * DAY, 12 * DAY, 26 * DAY, 31 * DAY, 45 * DAY]
 
-changes = st.lists(
-    st.tuples(st.sampled_from(sorted(CHANGES)), st.integers(0, 9999)), min_size=1, max_size=6
-)
+changes = st.lists(st.tuples(st.sampled_from(sorted(CHANGES)), st.integers(0, 9999)), min_size=1, max_size=6)
 troubles = st.builds(
     Trouble,
     at=st.one_of(st.integers(1, 25), st.integers(1, 160)),
@@ -189,7 +188,9 @@ class History(RuleBasedStateMachine):
         finally:
             shutil.rmtree(self.root, ignore_errors=True)
 
-    def attempt(self, request: Request, under: Circumstances, *, publish: bool, run_id: str | None = None) -> None:
+    def attempt(
+        self, request: Request, under: Circumstances, *, publish: bool, run_id: str | None = None
+    ) -> None:
         """A run that may be stopped by what its circumstances allow, and by nothing else."""
         run_id = run_id or self.account.new_id()
         try:
@@ -213,12 +214,9 @@ class History(RuleBasedStateMachine):
 
     def _mend(self) -> None:
         """What is damaged is reported by name, never served; the rebuild that the message names mends it."""
-        try:
+        with pytest.raises(CorruptObject) as refused:
             self.account.run()
-        except CorruptObject as error:
-            assert any(key in str(error) for key in self.damaged), error
-        else:
-            raise AssertionError(f"nobody noticed that {self.damaged} is damaged")
+        assert any(key in str(refused.value) for key in self.damaged)
         self.account.rebuild()
         self.damaged = frozenset()
 

@@ -192,7 +192,9 @@ class Subject:
             with (
                 self.opened(under.trouble) as lake,
                 self._client(under) as client,
-                pipeline.opened(lake, run_id or self.new_id(), account=Account(client.source_info())) as opened,
+                pipeline.opened(
+                    lake, run_id or self.new_id(), account=Account(client.source_info())
+                ) as opened,
             ):
                 run = pipeline.extract(lake, opened, request, Fetching(client, 1, under.safety_seconds))
                 if publish:
@@ -259,7 +261,9 @@ class Subject:
         return between
 
 
-def subject(root: Path, stage: Stage, url: str, *, start: date, seed: int, customers_per_day: int = 0) -> Subject:
+def subject(
+    root: Path, stage: Stage, url: str, *, start: date, seed: int, customers_per_day: int = 0
+) -> Subject:
     """A new account that opened at `start`, a day and some hours old, and a lake that does not exist yet."""
     world = World(seed=seed, start=start, customers_per_day=customers_per_day)
     midnight = int(datetime(start.year, start.month, start.day, tzinfo=UTC).timestamp())

@@ -81,8 +81,8 @@ MUTANTS = (
     Mutant(
         "events are read without overlap",
         f"{P}/planning.py",
-        "Window(unbroken - safety_seconds, ceiling)",
-        "Window(unbroken, ceiling)",
+        "unbroken - safety_seconds",
+        "unbroken",
         f"{HISTORY}::test_events_are_read_with_overlap",
     ),
     Mutant(
@@ -220,7 +220,7 @@ MUTANTS = (
         f"{P}/transform/statements.py",
         'for column in sorted(columns) if column[0] != "_"',
         'for column in sorted(columns)[:-1] if column[0] != "_"',
-        f"{CONTRACT}/test_engine.py",
+        f"{CONTRACT}/test_digest.py",
     ),
     Mutant(
         "what is quarantined does not count",

@@ -21,7 +21,7 @@ class Log:
 
 
 @pytest.fixture
-def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
+def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     """The log of every fsync, rename and link of this process."""
     made = Log()
     fsync, rename, link = os.fsync, Path.replace, os.link
@@ -41,7 +41,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Iterator[Log]:
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(Path, "replace", renamed)
     monkeypatch.setattr(os, "link", linked)
-    yield made
+    return made
 
 
 def _ways(storage: LocalStorage) -> Iterator[tuple[str, Path]]:

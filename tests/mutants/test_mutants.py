@@ -33,7 +33,9 @@ def survivors(mutant: Mutant, folder: Path) -> str:
         copy(CHECKOUT / name, folder / name)
     path = folder / mutant.file
     text = path.read_text("utf-8")
-    assert text.count(mutant.before) == 1, f"{mutant.file} holds {text.count(mutant.before)} of: {mutant.before}"
+    assert text.count(mutant.before) == 1, (
+        f"{mutant.file} holds {text.count(mutant.before)} of: {mutant.before}"
+    )
     path.write_text(text.replace(mutant.before, mutant.after), "utf-8")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *shlex.split(mutant.tests)],
@@ -64,5 +66,7 @@ def test_every_variant_can_still_be_made() -> None:
     """There are at least thirty, under names of their own, and what each replaces occurs exactly once."""
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 30
     assert {mutant.name for mutant in MUTANTS} >= QUICK
-    counts = {mutant.name: (CHECKOUT / mutant.file).read_text("utf-8").count(mutant.before) for mutant in MUTANTS}
+    counts = {
+        mutant.name: (CHECKOUT / mutant.file).read_text("utf-8").count(mutant.before) for mutant in MUTANTS
+    }
     assert {name: count for name, count in counts.items() if count != 1} == {}

@@ -38,7 +38,9 @@ def opening(server: tuple[Stage, str], lake: Path) -> Opening:
 
     def make(start: date = date(2026, 3, 2), seed: int = 5) -> Subject:
         made = subject(lake, *server, start=start, seed=seed)
-        made.change(*((name, aim) for aim in (0, 3) for name in ("a new customer", "a payment", "a subscription")))
+        made.change(
+            *((name, aim) for aim in (0, 3) for name in ("a new customer", "a payment", "a subscription"))
+        )
         made.wait(LEASE_SECONDS)
         return made
 
@@ -139,7 +141,9 @@ def test_idle_days_without_runs(opening: Opening, days: int) -> None:
     """After more idle days than events are kept, what changed or was deleted meanwhile is found all the same."""
     account = opening()
     account.run()
-    account.change(*((name, 1) for name in ("a refund", "a customer is deleted", "a note on a charge", "a cancellation")))
+    account.change(
+        *((name, 1) for name in ("a refund", "a customer is deleted", "a note on a charge", "a cancellation"))
+    )
     account.wait(days * DAY)
     found = account.run(TODAY)
     assert found.extract.relisted is not None
@@ -153,7 +157,9 @@ def test_money_that_becomes_available_without_an_event(opening: Opening) -> None
     account.change(("a refund", 0), ("a refund", 1))
     account.wait(2)
     account.run(TODAY)
-    assert any(each["status"] == "pending" for each in read_parquet(account.root, "silver.balance_transactions"))
+    assert any(
+        each["status"] == "pending" for each in read_parquet(account.root, "silver.balance_transactions")
+    )
     account.wait(8 * DAY)
     account.run(TODAY)
     now = account.world.truth()["balance_transactions"]
@@ -211,7 +217,9 @@ def test_an_old_run_continued_after_a_newer_one_undoes_nothing(opening: Opening)
     with pytest.raises(Killed):
         account.run(EVERYTHING, Circumstances(trouble=Trouble(60)), run_id="interrupted")
     account.wait(HOUR)
-    account.change(*((name, aim) for aim in (0, 1) for name in ("a change of address", "a note on a charge", "a refund")))
+    account.change(
+        *((name, aim) for aim in (0, 1) for name in ("a change of address", "a note on a charge", "a refund"))
+    )
     account.wait(2)
     account.run()
     account.wait(3 * HOUR)
@@ -290,7 +298,12 @@ def test_a_lost_state_file_is_made_again(opening: Opening) -> None:
     """Coverage, a list of partitions, the head: each can be lost, and the next run is as right as ever."""
     account = opening()
     account.run()
-    files = ("watermarks/charges.json", "watermarks/events.json", "manifests/_latest/silver.charges.json", "lake.json")
+    files = (
+        "watermarks/charges.json",
+        "watermarks/events.json",
+        "manifests/_latest/silver.charges.json",
+        "lake.json",
+    )
     for name in files:
         (account.root / "_state" / name).unlink()
         account.change(("a payment", 1), ("a refund", 1))
@@ -302,7 +315,7 @@ def test_a_damaged_published_file_is_named_and_a_rebuild_mends_it(opening: Openi
     """A run refuses to go on from a file with a flipped bit and names it; the rebuild that it advises works."""
     account = opening()
     before = digest_of(account.run())
-    path = sorted((account.root / layer).rglob("data.parquet"))[-1]
+    path = max((account.root / layer).rglob("data.parquet"))
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(data)
