@@ -90,7 +90,8 @@ def _events_windows(
     if unbroken is None:
         missing.append(Window(ceiling - max(safety_seconds, 1), ceiling))
     elif not request.backfill:
-        missing.append(Window(unbroken - safety_seconds, ceiling))
+        missing.append(Window(unbroken - safety_seconds, unbroken))
+        missing += plan_windows(Window(unbroken, ceiling), coverage, safety_seconds=safety_seconds)
     return intersect(kept, missing)
 
 
