@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,7 @@ class DuckDBEngine:
         options: EngineOptions | None = None,
     ) -> None:
         self._connection = _hardened([*folders, scratch], scratch, options or EngineOptions())
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="duckdb")
         for layer in _LAYERS:
             self._run(f"create schema {layer}")
         self._run(
@@ -105,9 +107,7 @@ class DuckDBEngine:
                 raise UsageError(
                     "the query must be one SELECT (or FROM, VALUES, DESCRIBE, SUMMARIZE, SHOW); nothing was run."
                 )
-            cursor = self._connection.execute(sql)
-            columns = tuple(str(column[0]) for column in cursor.description or ())
-            return Result(columns, cursor.fetchall())
+            return self._execute(sql, {})
         except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
             raise _failure("the query", error) from error
         except duckdb.Error as error:
@@ -160,6 +160,7 @@ class DuckDBEngine:
         self._run("detach views")
 
     def close(self) -> None:
+        self._worker.shutdown()
         self._connection.close()
 
     def _show(self, relation: str, empty: str, files: Sequence[Path]) -> None:
@@ -179,9 +180,19 @@ class DuckDBEngine:
 
     def _run(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[tuple[object, ...]]:
         try:
-            return self._connection.execute(sql, dict(parameters or {})).fetchall()
+            return self._execute(sql, parameters or {}).rows
         except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
             raise _failure("the transformation", error) from error
+
+    def _execute(self, sql: str, parameters: Mapping[str, object]) -> Result:
+        """Run a statement in the worker thread: this one stays open to signals, which would wait for DuckDB else."""
+        running = self._worker.submit(_answer, self._connection, sql, parameters)
+        try:
+            return running.result()
+        except BaseException:
+            if not running.done():
+                self._connection.interrupt()
+            raise
 
 
 def _hardened(folders: Sequence[Path], scratch: Path, options: EngineOptions) -> duckdb.DuckDBPyConnection:
@@ -211,6 +222,12 @@ def _hardened(folders: Sequence[Path], scratch: Path, options: EngineOptions) ->
     for setting in settings:
         connection.execute(f"set {setting}")
     return connection
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, object]) -> Result:
+    cursor = connection.execute(sql, dict(parameters))
+    columns = tuple(str(column[0]) for column in cursor.description or ())
+    return Result(columns, cursor.fetchall())
 
 
 def _reading_lines(spec: EntitySpec, files: Sequence[Path]) -> dict[str, object]:
