@@ -235,7 +235,10 @@ def _lock(stream: BinaryIO) -> None:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > until:
-                raise
+                raise StorageError(
+                    f"{stream.name} is held by another process, which may be paused. Nothing was changed; "
+                    "let it go on or end it, then run again."
+                ) from None
             time.sleep(_LOCK_PAUSE)
         else:
             return

@@ -156,7 +156,7 @@ class Recording:
             inode = model.sure.get(f"{self.lake}/{name}")
             held = inode.synced if inode is not None else None
             if not model.is_sure(f"{self.lake}/{name}") or (
-                digest and held and held not in (digest,) and not held.startswith("=")
+                digest and held and held != digest and not held.startswith("=")
             ):
                 yield f"{path} names {name}, which is not sure"
 

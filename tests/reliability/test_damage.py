@@ -87,7 +87,7 @@ def test_damaged_gold_is_never_served_and_a_rebuild_heals_it(
     """B10, B11, I15: neither a query nor the next run uses a damaged partition; rebuild makes it again."""
     shutil.copytree(sound, lake)
     model = {"silver": "silver/source=stripe/entity=payment_intents", "gold": "gold/model=fct_payments"}[kind]
-    path = sorted((lake / model).rglob("*.parquet"))[0]
+    path = min((lake / model).rglob("*.parquet"))
     if damage == "flipped":
         _flip(path, random.Random(5))
     elif damage == "truncated":
@@ -128,7 +128,7 @@ def test_a_lost_state_file_is_made_again(scene: Scene, sound: Path, lake: Path, 
 def test_a_lake_without_state_is_filled_again(scene: Scene, sound: Path, lake: Path) -> None:
     """G6: all of `_state` lost: the next run fetches everything again; gc leaves the old bronze alone."""
     shutil.copytree(sound, lake)
-    bronze = {path for path in lake.glob("bronze/**/*.jsonl")}
+    bronze = set(lake.glob("bronze/**/*.jsonl"))
     shutil.rmtree(lake / "_state")
     assert scene.processes.run(scene.job(lake, step="settle", run_id="again")).ok() == scene.truth
     assert bronze <= set(lake.glob("bronze/**/*.jsonl"))
