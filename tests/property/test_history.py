@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis.stateful import run_state_machine_as_test
 
@@ -23,6 +24,11 @@ from tests.history.subject import DAY, EVERYTHING, Circumstances, Stage, Subject
 TODAY = Request(entities=tuple(ENTITIES), days=1)
 
 Opening = Callable[..., Subject]
+
+
+def nightly(value: object) -> ParameterSet:
+    """A parameter that only the long searches try."""
+    return pytest.param(value, marks=pytest.mark.nightly)
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +73,8 @@ def row(of: Subject, entity: str, key: str, id: object) -> dict[str, Any]:
 def test_any_history_ends_in_the_truth(number: int, server: tuple[Stage, str], folder: Path) -> None:
     """Whatever happens to an account, its lake and its runs: after a quiet run silver is the account's truth."""
     search = settings(
-        max_examples=5,
-        stateful_step_count=5,
+        max_examples=3,
+        stateful_step_count=4,
         deadline=None,
         database=None,
         phases=[Phase.explicit, Phase.generate],
@@ -136,7 +142,7 @@ def test_deletions_become_tombstones_that_say_when(opening: Opening) -> None:
     assert len(deleted) >= 2
 
 
-@pytest.mark.parametrize("days", [26, 31, 60])
+@pytest.mark.parametrize("days", [nightly(26), 31, nightly(60)])
 def test_idle_days_without_runs(opening: Opening, days: int) -> None:
     """After more idle days than events are kept, what changed or was deleted meanwhile is found all the same."""
     account = opening()
@@ -199,7 +205,7 @@ def test_runs_of_a_few_entities(opening: Opening) -> None:
     settled(account)
 
 
-@pytest.mark.parametrize("at", [2, 9, 23])
+@pytest.mark.parametrize("at", [nightly(2), nightly(9), 23])
 def test_a_first_run_that_dies_half_way(opening: Opening, at: int) -> None:
     """Its work is kept, changes made meanwhile are not missed, and nobody has to clean up."""
     account = opening()
@@ -310,7 +316,7 @@ def test_a_lost_state_file_is_made_again(opening: Opening) -> None:
         settled(account)
 
 
-@pytest.mark.parametrize("layer", ["silver", "gold"])
+@pytest.mark.parametrize("layer", ["silver", nightly("gold")])
 def test_a_damaged_published_file_is_named_and_a_rebuild_mends_it(opening: Opening, layer: str) -> None:
     """A run refuses to go on from a file with a flipped bit and names it; the rebuild that it advises works."""
     account = opening()
@@ -343,7 +349,9 @@ def test_a_storage_that_fails_leaves_what_is_published(opening: Opening) -> None
 
 
 @pytest.mark.parametrize(
-    "start", [date(2026, 3, 27), date(2026, 10, 23), date(2025, 12, 30), date(2028, 2, 27)], ids=str
+    "start",
+    [nightly(date(2026, 3, 27)), date(2026, 10, 23), nightly(date(2025, 12, 30)), nightly(date(2028, 2, 27))],
+    ids=str,
 )
 def test_days_that_are_longer_shorter_or_rare(opening: Opening, start: date) -> None:
     """Clock changes, a year's end and a leap day are days like any other: everything counts in UTC."""
