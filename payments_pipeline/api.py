@@ -9,7 +9,7 @@ from payments_pipeline.entities import ENTITIES
 from payments_pipeline.flow import Quiet, Reporter
 from payments_pipeline.inspect import Status, read_status, run_query
 from payments_pipeline.maintenance import verify_lake
-from payments_pipeline.session import execute, new_run_id, now, open_existing
+from payments_pipeline.session import execute, new_run_id, now, open_existing, open_for_reading
 from payments_pipeline.settings import Settings
 from payments_pipeline.state.manifest import Manifest, Request
 from payments_pipeline.transform.engine import Result
@@ -48,19 +48,19 @@ def rebuild(settings: Settings, *, reporter: Reporter | None = None) -> Manifest
 
 def query(settings: Settings, sql: str) -> Result:
     """The answer to `sql` over what is published: a view `<layer>.<model>` for every model."""
-    with open_existing(settings, now, Quiet()) as lake:
+    with open_for_reading(settings) as lake:
         return run_query(lake, sql)
 
 
 def status(settings: Settings) -> Status:
     """The lake's coverage, freshness and last runs."""
-    with open_existing(settings, now, Quiet()) as lake:
+    with open_for_reading(settings) as lake:
         return read_status(lake.storage, now())
 
 
 def verify(settings: Settings) -> int:
     """How many objects were found as recorded; `CorruptObject` if any is not."""
-    with open_existing(settings, now, Quiet()) as lake:
+    with open_for_reading(settings) as lake:
         return verify_lake(lake)
 
 

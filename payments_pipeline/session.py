@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from payments_pipeline import pipeline
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import StorageError, UsageError
 from payments_pipeline.extract import Fetching
-from payments_pipeline.flow import Clock, Reporter
+from payments_pipeline.flow import Clock, Quiet, Reporter
 from payments_pipeline.lake import Lake, VerifiedFiles
 from payments_pipeline.pipeline import Account
 from payments_pipeline.settings import STRIPE_URL, Settings
@@ -53,12 +54,17 @@ class Source:
 
 
 @contextmanager
-def open_lake(settings: Settings, clock: Clock, reporter: Reporter) -> Iterator[Lake]:
-    """The lake that the settings name, closed when the block ends; nothing is created before it is written to."""
+def open_lake(
+    settings: Settings, clock: Clock, reporter: Reporter, *, scratch: Path | None = None
+) -> Iterator[Lake]:
+    """The lake that the settings name, closed when the block ends.
+
+    DuckDB keeps temporary files in `scratch`, or else in the lake, from where they can be moved into place.
+    """
     storage = open_storage(settings.local_data_dir)
     try:
         steady = steady_clock(clock, read_head(storage), reporter)
-        engine = _engine(settings, storage)
+        engine = _engine(settings, storage, scratch or storage.scratch())
         lake = Lake(storage, engine, discover(sql_root()), VerifiedFiles(storage), steady, reporter)
         try:
             yield lake
@@ -71,12 +77,19 @@ def open_lake(settings: Settings, clock: Clock, reporter: Reporter) -> Iterator[
 @contextmanager
 def open_existing(settings: Settings, clock: Clock, reporter: Reporter) -> Iterator[Lake]:
     """Like `open_lake`, but `StorageError` if nothing was ever committed there."""
-    if read_head(open_storage(settings.local_data_dir)) == Head(lake_id=""):
-        raise StorageError(
-            f"there is no lake in {settings.local_data_dir}; 'payments-pipeline run-pipeline --days 1' fills one. "
-            "Nothing was changed."
-        )
+    _check_exists(settings)
     with open_lake(settings, clock, reporter) as lake:
+        yield lake
+
+
+@contextmanager
+def open_for_reading(settings: Settings) -> Iterator[Lake]:
+    """Like `open_existing`, and not one byte of the lake's folder changes: it may be read-only."""
+    _check_exists(settings)
+    with (
+        tempfile.TemporaryDirectory(prefix="payments-pipeline-") as folder,
+        open_lake(settings, now, Quiet(), scratch=Path(folder)) as lake,
+    ):
         yield lake
 
 
@@ -132,11 +145,19 @@ def new_run_id() -> str:
     return f"run-{now():%Y%m%dT%H%M%S}-{secrets.token_hex(3)}"
 
 
-def _engine(settings: Settings, storage: Storage) -> DuckDBEngine:
+def _check_exists(settings: Settings) -> None:
+    if read_head(open_storage(settings.local_data_dir)) == Head(lake_id=""):
+        raise StorageError(
+            f"there is no lake in {settings.local_data_dir}; 'payments-pipeline run-pipeline --days 1' fills one. "
+            "Nothing was changed."
+        )
+
+
+def _engine(settings: Settings, storage: Storage, scratch: Path) -> DuckDBEngine:
     options = EngineOptions(settings.duckdb_memory_limit, settings.duckdb_threads)
     root = Path(storage.url)
     folders = [root] if root.is_absolute() else []
-    return DuckDBEngine(ENTITIES.values(), folders=folders, scratch=storage.scratch(), options=options)
+    return DuckDBEngine(ENTITIES.values(), folders=folders, scratch=scratch, options=options)
 
 
 def _client(settings: Settings, url: str, clock: Clock) -> StripeClient:

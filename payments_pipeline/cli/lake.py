@@ -16,7 +16,7 @@ from payments_pipeline.cli.terminal import table_of
 from payments_pipeline.flow import Quiet
 from payments_pipeline.inspect import Status, read_status, run_query
 from payments_pipeline.maintenance import collect_garbage, verify_lake
-from payments_pipeline.session import now, open_existing
+from payments_pipeline.session import now, open_existing, open_for_reading
 from payments_pipeline.transform.engine import Result
 
 
@@ -26,7 +26,7 @@ from payments_pipeline.transform.engine import Result
 @click.pass_context
 def status(context: click.Context, lake: str | None, as_json: bool) -> None:
     """Show coverage, freshness and the last runs."""
-    with open_existing(settings_of(context, lake), now, Quiet()) as opened:
+    with open_for_reading(settings_of(context, lake)) as opened:
         found = read_status(opened.storage, now())
     if as_json:
         click.echo(json.dumps(found.as_json(), indent=2))
@@ -53,7 +53,7 @@ def query(context: click.Context, sql: str, shape: str, lake: str | None) -> Non
     There is a view for every model: silver.<entity>, gold.<model>, marts.<mart>. Only what is published and
     whose checksum is right is read; the query can reach nothing outside the lake.
     """
-    with open_existing(settings_of(context, lake), now, Quiet()) as opened:
+    with open_for_reading(settings_of(context, lake)) as opened:
         _WRITERS[shape](run_query(opened, sql), sys.stdout)
 
 
@@ -65,7 +65,7 @@ def verify(context: click.Context, lake: str | None) -> None:
 
     Reads all of bronze, silver, gold and the state. Exit code 4 names what is damaged or missing.
     """
-    with open_existing(settings_of(context, lake), now, Quiet()) as opened:
+    with open_for_reading(settings_of(context, lake)) as opened:
         count = verify_lake(opened)
     click.echo(f"{count} objects are as recorded.")
 

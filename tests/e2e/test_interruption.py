@@ -58,7 +58,7 @@ def test_a_killed_run_is_finished_by_the_next(
 
 @pytest.mark.parametrize(
     ("sent", "point"),
-    [(signal.SIGTERM, 0), (signal.SIGTERM, 1), (signal.SIGINT, 1)],
+    [(signal.SIGTERM, 0), (signal.SIGTERM, 1), (signal.SIGINT, 1), (signal.SIGTERM, 5)],
 )
 def test_an_interrupted_run_stops_in_good_order(
     command: Command, lake: Path, loaded: Path, sent: signal.Signals, point: int
