@@ -18,7 +18,17 @@ MATRIX = {"A": 10, "B": 16, "D": 14, "E": 25, "F": 12, "G": 8, "H": 8}
 def test_every_test_that_is_named_exists() -> None:
     """Each test id in docs/reliability.md is one that pytest collects."""
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-m", "nightly or not nightly", "-p", "no:cacheprovider"],
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "--collect-only",
+            "-q",
+            "-m",
+            "nightly or not nightly",
+            "-p",
+            "no:cacheprovider",
+        ],
         cwd=ROOT,
         capture_output=True,
         text=True,
