@@ -123,6 +123,16 @@ def test_a_read_only_folder_is_named(command: Command, copy: Path) -> None:
     assert files_of(copy) == before
 
 
+def test_a_read_only_lake_answers_questions(command: Command, copy: Path) -> None:
+    """Who may only read the lake can ask it and verify it, and not one byte of it changes."""
+    before = files_of(copy)
+    with _modes(copy, 0o500):
+        for arguments in (("query", "select count(*) from gold.fct_payments"), ("status",), ("verify",)):
+            done = _without_privilege(command, *arguments)
+            assert done.returncode == 0, done.stderr
+    assert files_of(copy) == before
+
+
 @pytest.mark.parametrize(
     "arguments", [("status",), ("query", "select 1"), ("run-pipeline", "--days", "3")], ids=" ".join
 )
