@@ -66,7 +66,7 @@ CALLS = {
     "datetime.utcnow": set(),
     "date.today": set(),
     "time.time": {"cli/mock.py", "session.py", "storage/*"},
-    "time.sleep": {"stripe/client.py", "inspect.py"},
+    "time.sleep": {"stripe/client.py", "inspect.py", "storage/local.py"},
     "random.random": set(),
     "duckdb.connect": {"transform/duckdb_engine.py"},
 }
