@@ -74,7 +74,7 @@ def test_any_history_ends_in_the_truth(number: int, server: tuple[Stage, str], f
     """Whatever happens to an account, its lake and its runs: after a quiet run silver is the account's truth."""
     search = settings(
         max_examples=3,
-        stateful_step_count=4,
+        stateful_step_count=6,
         deadline=None,
         database=None,
         phases=[Phase.explicit, Phase.generate],
