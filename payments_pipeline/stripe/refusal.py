@@ -32,7 +32,7 @@ def refusal(
         f"{call} answered {status}: {plain(problem.message or 'no message')} "
         f"(request id {plain(headers.get('request-id', 'none'))})"
     )
-    if is_transient(status, headers, problem.code):
+    if is_transient(status, headers, problem.code) or _is_cut_off(body):
         return Transient(message, wait=asked_wait(headers, now))
     remedy = {
         401: "check STRIPE_API_KEY",
@@ -44,6 +44,17 @@ def refusal(
         code=problem.code,
         param=problem.param,
     )
+
+
+def _is_cut_off(body: bytes) -> bool:
+    """Whether the body begins as a JSON object and is not a whole one: what it would have said is not known."""
+    try:
+        msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        return body.lstrip().startswith(b"{")
+    except RecursionError:
+        return False
+    return False
 
 
 def plain(text: str) -> str:

@@ -254,6 +254,16 @@ def test_e6_truncated_json_is_repeated_wherever_it_was_cut() -> None:
         assert page.records == (CHARGE,)
 
 
+def test_e6_a_refusal_that_is_cut_off_is_asked_for_again() -> None:
+    """Half an error does not say whether the object is unknown or the call is wrong."""
+    whole = problem(404, message="No such charge", code="resource_missing")
+    for end in range(1, len(whole.content)):
+        half = httpx.Response(404, headers=JSON, content=whole.content[:end])
+        script = Script([half, GOOD])
+        read(script)
+        assert len(script.asked) == 2
+
+
 def test_e6_json_that_stays_truncated_is_given_up() -> None:
     """Nothing of it is kept."""
     error = failure_of(httpx.Response(200, headers=JSON, content=list_body(CHARGE)[:-1]))
