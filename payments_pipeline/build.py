@@ -28,12 +28,11 @@ class Built:
     staged: list[StagedPartition] = field(default_factory=list)
     removed: list[tuple[str, str]] = field(default_factory=list)
     counts: dict[str, EntityCounts] = field(default_factory=dict)
-    quarantined: int = 0
 
 
 def model_version(model: ModelSpec) -> str:
     """Changes whenever the model's SQL or its source's declared columns do: then it is built anew."""
-    spec = ENTITIES.get(model.parent or model.name) if model.layer == "silver" else None
+    spec = ENTITIES.get(model.entity) if model.layer == "silver" else None
     text = f"{model.sql}\n{model.partition_by}\n{schema_name(spec) if spec else ''}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -41,7 +40,7 @@ def model_version(model: ModelSpec) -> str:
 def outdated(models: Models, latest: Mapping[str, Latest]) -> frozenset[str]:
     """Entities of which some silver model was never built, or was built by another version of its SQL."""
     return frozenset(
-        model.parent or model.name
+        model.entity
         for model in models.layer("silver")
         if model.qualified not in latest or latest[model.qualified].version != model_version(model)
     )
@@ -79,18 +78,17 @@ class Build:
         return self._built
 
     def _build_entity(self, spec: EntitySpec, parts: Sequence[BronzePart]) -> None:
-        mine = [model for model in self._models.layer("silver") if (model.parent or model.name) == spec.name]
+        mine = [model for model in self._models.layer("silver") if model.entity == spec.name]
         if not parts and spec.name not in self._anew:
             return
         for part in parts:
             check_part(self._storage, part)
         batch, quarantined = self._load(spec, parts)
         for model in mine:
-            before = self._engine.count(model)
+            before, new = self._engine.count(model), self._engine.count_new(model, spec)
             touched = self._engine.merge(model, spec, self._files[model.qualified])
             self._stage(model, touched | frozenset(self._published(model) if spec.name in self._anew else ()))
             if model.name == spec.name:
-                after = self._engine.count(model)
                 received = sum(part.rows for part in parts)
                 self._built.counts[spec.name] = EntityCounts(
                     received=received,
@@ -98,8 +96,8 @@ class Build:
                     superseded=batch.lines - batch.current,
                     quarantined=quarantined,
                     before=before,
-                    inserted=after - before,
-                    after=after,
+                    inserted=new,
+                    after=self._engine.count(model),
                 )
 
     def _load(self, spec: EntitySpec, parts: Sequence[BronzePart]) -> tuple[BatchCounts, int]:
@@ -128,7 +126,7 @@ class Build:
 
     def _show_published(self, model: ModelSpec) -> None:
         """Let SQL see the model's published partitions, none if it is to be built anew."""
-        anew = model.layer == "silver" and (model.parent or model.name) in self._anew
+        anew = model.layer == "silver" and model.entity in self._anew
         published = {} if anew else self._published(model)
         files = {dt: self._verified(found) for dt, found in published.items() if found.digest}
         self._files[model.qualified] = files

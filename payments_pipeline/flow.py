@@ -103,7 +103,7 @@ Snapshot = Mapping[str, Mapping[str, Partition]]
 class EntityCounts:
     """Where the lines of one entity went: `received == current + superseded + quarantined`.
 
-    `before` and `after` are the silver rows; `inserted` the ids silver did not hold.
+    `before` and `after` are the silver rows, `inserted` the objects that silver did not hold, counted before the merge.
     """
 
     received: int

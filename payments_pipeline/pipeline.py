@@ -94,7 +94,7 @@ def extract(lake: Lake, run: Run, request: Request, fetching: Fetching) -> Run:
     manifest = run.manifest.model_copy(update={"request": request})
     write_manifest(lake.storage, manifest)
     head = commit(lake.storage, run.lease, lambda head: _with_pending(head, manifest.run_id))
-    others = [part for part in parts_of(lake.storage, head.pending) if part not in manifest.extract.parts]
+    others = _parts_of(lake.storage, [name for name in head.pending if name != manifest.run_id])
     extraction = Extraction(lake, run.context, manifest, run.lease, fetching)
     finished = extraction(request, others)
     commit(lake.storage, run.lease, lambda head: head.noted(_line(lake, finished)))
@@ -199,7 +199,7 @@ def last_staged(storage: Storage) -> str:
     )
 
 
-def parts_of(storage: Storage, run_ids: Sequence[str]) -> list[BronzePart]:
+def _parts_of(storage: Storage, run_ids: Sequence[str]) -> list[BronzePart]:
     """The committed bronze parts of these runs, in their order."""
     return [part for run_id in run_ids for part in read_manifest(storage, run_id).extract.parts]
 
@@ -221,22 +221,25 @@ def _parts(
 ) -> list[BronzePart]:
     """What a build reads: all bronze of the entities built anew, of the others what is new."""
     return [
-        *(part for part in parts_of(storage, from_runs) if part.entity in anew),
-        *(part for part in parts_of(storage, consumed) if part.entity not in anew),
+        *(part for part in _parts_of(storage, from_runs) if part.entity in anew),
+        *(part for part in _parts_of(storage, consumed) if part.entity not in anew),
     ]
 
 
 def _evidence(lake: Lake, manifest: Manifest, max_quarantine_share: float) -> Evidence:
     assert manifest.transform is not None, "only what was built can be audited"
     step = manifest.transform
-    consumed = [read_manifest(lake.storage, run_id) for run_id in step.consumed]
-    landed = sum(part.rows for found in consumed for part in found.extract.quarantine)
+    read = [
+        read_manifest(lake.storage, run_id) for run_id in dict.fromkeys((*step.from_runs, *step.consumed))
+    ]
+    rejected = sum(part.rows for run in read for part in run.extract.quarantine)
     requested = manifest.request.entities if manifest.request else ()
     return Evidence(
         manifest=manifest,
         parts=_parts(lake.storage, step.consumed, step.from_runs, step.anew),
         coverage=[read_coverage(lake.storage, name) for name in requested],
-        quarantined=landed + sum(counts.quarantined for counts in step.counts.values()),
+        received=sum(run.rows() for run in read) + rejected,
+        quarantined=rejected + sum(counts.quarantined for counts in step.counts.values()),
         max_quarantine_share=max_quarantine_share,
     )
 

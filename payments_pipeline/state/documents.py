@@ -19,6 +19,9 @@ class Document(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
     schema_version: ClassVar[int] = 1
+    remedy: ClassVar[str] = (
+        "restore the file, or remove it and run again: it is made again from the manifests"
+    )
 
     def sealed(self) -> bytes:
         """The file's bytes: version, checksum and body; equal documents give equal bytes."""
@@ -33,20 +36,24 @@ class Document(pydantic.BaseModel):
             sealed = json.loads(data.decode())
             version, checksum, body = sealed["schema_version"], sealed["sha256"], sealed["body"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise _corrupt(where, "it is not a whole state file") from error
+            raise cls._corrupt(where, "it is not a whole state file") from error
         if type(version) is not int or version < 1:
-            raise _corrupt(where, "its schema version is no version")
+            raise cls._corrupt(where, "its schema version is no version")
         if version > cls.schema_version:
             raise StorageError(
                 f"{where} was written by a newer payments-pipeline (schema {version}, this one knows "
                 f"{cls.schema_version}). Nothing was changed; upgrade payments-pipeline."
             )
         if checksum != _checksum(body):
-            raise _corrupt(where, "its checksum does not match its content")
+            raise cls._corrupt(where, "its checksum does not match its content")
         try:
             return cls.model_validate(body)
         except pydantic.ValidationError as error:
-            raise _corrupt(where, f"its content is not a {cls.__name__}") from error
+            raise cls._corrupt(where, f"its content is not a {cls.__name__}") from error
+
+    @classmethod
+    def _corrupt(cls, where: str, why: str) -> CorruptObject:
+        return CorruptObject(f"{where} is corrupt: {why}. Nothing was changed, bronze is safe; {cls.remedy}.")
 
 
 def load(storage: Storage, key: str, kind: type[_D]) -> tuple[_D | None, str]:
@@ -70,10 +77,3 @@ def replace(storage: Storage, key: str, document: Document, *, expected: str) ->
 def _checksum(body: object) -> str:
     canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _corrupt(where: str, why: str) -> CorruptObject:
-    return CorruptObject(
-        f"{where} is corrupt: {why}. Nothing was changed, bronze is safe; "
-        "restore the file, or remove it to have it rebuilt from the manifests."
-    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 import pydantic
@@ -104,6 +104,8 @@ class Publish(pydantic.BaseModel):
 
 class Manifest(Document):
     """One run, step by step; a step that has not happened is None. `epoch` is that of its last writer's lease."""
+
+    remedy: ClassVar[str] = "restore the file from a copy: it alone says which bronze this run has landed"
 
     run_id: str
     epoch: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from hashlib import sha256
+from typing import ClassVar
 
 from payments_pipeline import layout
 from payments_pipeline.flow import Partition, Snapshot, StagedPartition
@@ -15,6 +16,8 @@ from payments_pipeline.storage import Storage
 
 class Latest(Document):
     """The published partitions of one model by `dt`, and the version of the model that made them."""
+
+    remedy: ClassVar[str] = "remove it and run again: the model is built anew from bronze"
 
     model: str
     version: str

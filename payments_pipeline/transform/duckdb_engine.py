@@ -100,6 +100,13 @@ class DuckDBEngine:
         [(count,)] = self._run(f"select count(*) from {model.qualified}")
         return int(str(count))
 
+    def count_new(self, model: ModelSpec, spec: EntitySpec) -> int:
+        [(count,)] = self._run(
+            f"select count(*) from bronze.{_name(spec.name)} as observed "
+            f"anti join {model.qualified} as held on observed.id = held.{_name(model.grain[0])}"
+        )
+        return int(str(count))
+
     def query(self, sql: str) -> Result:
         try:
             kinds = [statement.type for statement in self._connection.extract_statements(sql)]

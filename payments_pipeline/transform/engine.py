@@ -75,6 +75,9 @@ class Engine(Protocol):
     def count(self, model: ModelSpec) -> int:
         """How many rows the model shows."""
 
+    def count_new(self, model: ModelSpec, spec: EntitySpec) -> int:
+        """How many objects of `bronze.<entity>` the silver model does not show."""
+
     def query(self, sql: str) -> Result:
         """Run one statement over what is shown; `UsageError` if the engine refuses it."""
 

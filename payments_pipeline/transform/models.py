@@ -64,6 +64,11 @@ class ModelSpec:
     caveats: tuple[str, ...] = ()
 
     @property
+    def entity(self) -> str:
+        """The entity whose bronze a silver model reads."""
+        return self.parent or self.name
+
+    @property
     def qualified(self) -> str:
         """The name SQL knows the model by, e.g. "gold.fct_payments"."""
         return f"{self.layer}.{self.name}"
@@ -179,8 +184,8 @@ def _wrong_dependencies(model: ModelSpec, by_name: Mapping[str, ModelSpec]) -> I
     if model.layer != "silver":
         if model.parent or model.replace_by:
             yield "parent, replace_by: only silver models are merged"
-    elif model.depends_on != (f"bronze.{model.parent or model.name}",):
-        yield f"sql: must read exactly bronze.{model.parent or model.name}, reads {', '.join(model.depends_on)}"
+    elif model.depends_on != (f"bronze.{model.entity}",):
+        yield f"sql: must read exactly bronze.{model.entity}, reads {', '.join(model.depends_on)}"
 
 
 def _unknown_columns(model: ModelSpec) -> Iterator[str]:
