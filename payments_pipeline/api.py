@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import datetime
 
 from payments_pipeline import pipeline
 from payments_pipeline.entities import ENTITIES
@@ -27,12 +27,7 @@ def run_pipeline(
 
     `start` and `end` are UTC; a naive one is taken as UTC. The run's id is `settings.run_id` or a new one.
     """
-    request = Request(
-        entities=tuple(ENTITIES),
-        days=days if days is not None or start is not None else 1,
-        start=_seconds(start) if start else None,
-        end=_seconds(end) if end else None,
-    )
+    request = Request.of(tuple(ENTITIES), days=days, start=start, end=end)
     return execute(settings, request, settings.run_id or new_run_id(), reporter or Quiet(), publish=True)
 
 
@@ -40,9 +35,8 @@ def rebuild(settings: Settings, *, reporter: Reporter | None = None) -> Manifest
     """Build silver and gold anew from all of bronze, audit and publish them."""
     run_id = settings.run_id or new_run_id()
     with open_existing(settings, now, reporter or Quiet()) as lake, pipeline.opened(lake, run_id) as opened:
-        run = pipeline.transform(lake, opened, rebuild=True)
-        return pipeline.check_and_publish(
-            lake, run, max_quarantine_share=settings.max_quarantine_share
+        return pipeline.build_and_publish(
+            lake, opened, max_quarantine_share=settings.max_quarantine_share, rebuild=True
         ).manifest
 
 
@@ -62,8 +56,3 @@ def verify(settings: Settings) -> int:
     """How many objects were found as recorded; `CorruptObject` if any is not."""
     with open_for_reading(settings) as lake:
         return verify_lake(lake)
-
-
-def _seconds(moment: datetime) -> int:
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return int(aware.timestamp())

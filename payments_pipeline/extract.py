@@ -16,7 +16,7 @@ from payments_pipeline.planning import EVENTS, Job, make_plan, unread_since
 from payments_pipeline.state.coverage import DAY, Coverage
 from payments_pipeline.state.documents import load
 from payments_pipeline.state.documents import replace as replace_document
-from payments_pipeline.state.head import commit
+from payments_pipeline.state.head import fence
 from payments_pipeline.state.lease import Lease
 from payments_pipeline.state.manifest import (
     EntityExtract,
@@ -152,9 +152,7 @@ class Extraction:
             quarantine=extract.quarantine + landed.quarantine,
         )
         write_manifest(self._lake.storage, self.manifest)
-        commit(
-            self._lake.storage, self._lease, lambda head: head
-        )  # whoever takes over later reads these parts
+        fence(self._lake.storage, self._lease)  # whoever takes over later reads these parts
         for start, end in counts.windows:
             self._extend(name, Window(start, end))
         for part in landed.parts:

@@ -7,7 +7,6 @@ Users are promised the bronze, silver, gold and `_state` keys; see docs/architec
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import date
 
 from payments_pipeline.errors import UsageError
@@ -83,8 +82,3 @@ def watermark(entity: str) -> str:
 def quality_report(run_id: str) -> str:
     """Key of a run's quality report."""
     return f"_state/reports/quality_{run_id}.json"
-
-
-def relation_globs(layer: str) -> Iterator[str]:
-    """Glob patterns, relative to the lake, that match a layer's published files."""
-    yield f"{layer}/*/*/data.parquet" if layer != "silver" else "silver/*/*/*/data.parquet"

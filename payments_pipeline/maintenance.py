@@ -15,7 +15,7 @@ from payments_pipeline.errors import CorruptObject, ObjectMissing, StorageError
 from payments_pipeline.extract import read_coverage
 from payments_pipeline.flow import BronzePart, Partition
 from payments_pipeline.lake import Lake
-from payments_pipeline.state.head import commit, read_head
+from payments_pipeline.state.head import fence, read_head
 from payments_pipeline.state.lease import Holder, Lease
 from payments_pipeline.state.manifest import Manifest, all_runs, read_manifest
 from payments_pipeline.storage import Storage
@@ -72,7 +72,7 @@ def collect_garbage(lake: Lake, *, min_age_seconds: float, dry_run: bool) -> lis
         ]
         if not dry_run:
             for key in removed:
-                commit(storage, lease, lambda head: head)  # a run that took over may name it by now
+                fence(storage, lease)  # a run that took over may name it by now
                 storage.delete(key)
             storage.sweep(oldest)
     return removed

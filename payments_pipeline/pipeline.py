@@ -19,7 +19,7 @@ from payments_pipeline.lake import Lake
 from payments_pipeline.publish import discard_staging, publish, recover
 from payments_pipeline.quality.gate import Evidence, audit, failed
 from payments_pipeline.quality.report import write_report
-from payments_pipeline.state.head import Head, RunLine, claim, commit, read_head
+from payments_pipeline.state.head import Head, RunLine, claim, commit, fence, read_head
 from payments_pipeline.state.lease import Holder, Lease
 from payments_pipeline.state.manifest import (
     Manifest,
@@ -66,7 +66,7 @@ def opened(lake: Lake, run_id: str, *, account: Account | None = None) -> Iterat
         if account is not None:
             claim(lake.storage, lease, account.source.account, account.world)
         else:
-            commit(lake.storage, lease, lambda head: head)
+            fence(lake.storage, lease)
         recovered = recover(lake, lease)
         if recovered is not None:
             lake.reporter.event("publish_recovered", recovered_run_id=recovered)
@@ -187,6 +187,12 @@ def check_and_publish(lake: Lake, run: Run, *, max_quarantine_share: float) -> R
     published = publish(lake, run.lease, manifest)
     lake.reporter.event("publish_complete", partitions=len(step.staged), digest=step.digest)
     return Run(run.context, run.lease, published)
+
+
+def build_and_publish(lake: Lake, run: Run, *, max_quarantine_share: float, rebuild: bool = False) -> Run:
+    """`transform`, then `check_and_publish`."""
+    staged = transform(lake, run, rebuild=rebuild)
+    return check_and_publish(lake, staged, max_quarantine_share=max_quarantine_share)
 
 
 def last_staged(storage: Storage) -> str:

@@ -10,7 +10,7 @@ from payments_pipeline.errors import CorruptObject, ObjectMissing
 from payments_pipeline.flow import Partition, StagedPartition
 from payments_pipeline.lake import Lake
 from payments_pipeline.state.documents import replace
-from payments_pipeline.state.head import Head, RunLine, commit, read_head
+from payments_pipeline.state.head import Head, RunLine, commit, fence, read_head
 from payments_pipeline.state.lease import Lease
 from payments_pipeline.state.manifest import Manifest, Publish, Transform, read_manifest, write_manifest
 from payments_pipeline.state.snapshot import Latest, read_listed, snapshot_of
@@ -100,7 +100,7 @@ def _move(storage: Storage, lease: Lease, transform: Transform) -> None:
 
     def remove(gone: tuple[str, str]) -> None:
         layer, _, name = gone[0].partition(".")
-        commit(storage, lease, lambda head: head)  # a run that took over may have put it back
+        fence(storage, lease)  # a run that took over may have put it back
         storage.delete(layout.partition(layer, name, gone[1]))
 
     each(place, transform.staged)
@@ -137,7 +137,7 @@ def _list_partitions(lake: Lake, lease: Lease, run_id: str, transform: Transform
         if known is None or known.partitions != partitions or known.version != version:
             document = Latest(model=name, version=version, run_id=run_id, partitions=partitions)
             changed.append((document, found))
-    commit(lake.storage, lease, lambda head: head)
+    fence(lake.storage, lease)
     for document, expected in changed:
         layer, _, model = document.model.partition(".")
         replace(lake.storage, layout.latest(layer, model), document, expected=expected)

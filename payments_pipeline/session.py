@@ -121,8 +121,7 @@ def execute(
         fetching = Fetching(source.client, settings.max_connections, settings.safety_window_seconds)
         run = pipeline.extract(lake, opened, request, fetching)
         if publish:
-            run = pipeline.transform(lake, run)
-            run = pipeline.check_and_publish(lake, run, max_quarantine_share=settings.max_quarantine_share)
+            run = pipeline.build_and_publish(lake, run, max_quarantine_share=settings.max_quarantine_share)
     return run.manifest
 
 

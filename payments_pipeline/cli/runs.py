@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 import click
@@ -13,7 +13,6 @@ from payments_pipeline import pipeline
 from payments_pipeline.cli.context import lake_option, reporting, settings_of
 from payments_pipeline.cli.terminal import summary
 from payments_pipeline.entities import ENTITIES, entity
-from payments_pipeline.errors import UsageError
 from payments_pipeline.lake import Lake
 from payments_pipeline.pipeline import Run
 from payments_pipeline.session import execute, new_run_id, now, open_existing
@@ -54,7 +53,7 @@ def run_pipeline(context: click.Context, /, **options: Any) -> None:
     for the safety window; a rerun changes nothing that has not changed at the source.
     """
     settings = settings_of(context, options.pop("lake"))
-    _execute(settings, _request(tuple(ENTITIES), **options), publish=True)
+    _execute(settings, Request.of(tuple(ENTITIES), **options), publish=True)
 
 
 @click.command(epilog="Example: payments-pipeline backfill --from 2026-01-01 --to 2026-02-01")
@@ -69,7 +68,7 @@ def backfill(context: click.Context, /, start: datetime, end: datetime | None, l
 
     What is covered already is not fetched again; 'status' shows the gaps.
     """
-    request = _request(tuple(ENTITIES), days=None, start=start, end=end)
+    request = Request.of(tuple(ENTITIES), days=None, start=start, end=end)
     _execute(settings_of(context, lake), request.model_copy(update={"backfill": True}), publish=True)
 
 
@@ -83,7 +82,7 @@ def run_all(context: click.Context, /, **options: Any) -> None:
     Continue with run-transforms and run-quality under the same RUN_ID.
     """
     settings = settings_of(context, options.pop("lake"))
-    _execute(settings, _request(tuple(ENTITIES), **options), publish=False)
+    _execute(settings, Request.of(tuple(ENTITIES), **options), publish=False)
 
 
 @click.command(epilog="Example: payments-pipeline run-batch --entity charges --days 1")
@@ -97,7 +96,7 @@ def run_batch(context: click.Context, /, name: str, **options: Any) -> None:
     What its objects refer to and the lake does not hold is retrieved too.
     """
     settings = settings_of(context, options.pop("lake"))
-    _execute(settings, _request((entity(name).name,), **options), publish=False)
+    _execute(settings, Request.of((entity(name).name,), **options), publish=False)
 
 
 @click.command(epilog="Example: RUN_ID=demo-run-001 payments-pipeline run-transforms")
@@ -135,32 +134,12 @@ def rebuild(context: click.Context, lake: str | None) -> None:
 
     The result is audited and published like any other; its content is the one that runs have built bit by bit.
     """
-
-    def built_anew(opened: Lake, run: Run, share: float) -> Run:
-        staged = pipeline.transform(opened, run, rebuild=True)
-        return pipeline.check_and_publish(opened, staged, max_quarantine_share=share)
-
-    _on_existing(settings_of(context, lake), built_anew)
-
-
-def _request(
-    entities: tuple[str, ...], *, days: int | None, start: datetime | None, end: datetime | None
-) -> Request:
-    """What to fetch; `UsageError` if the window makes no sense."""
-    if days is not None and (start is not None or end is not None):
-        raise UsageError("--days and --from/--to exclude each other; give one of them. Nothing was fetched.")
-    if end is not None and start is None:
-        raise UsageError("--to needs --from. Nothing was fetched.")
-    if start is None:
-        return Request(entities=entities, days=days or 1)
-    first, last = _seconds(start), _seconds(end or now())
-    if first >= last:
-        raise UsageError(f"--from {start} is not before --to {end or 'now'}. Nothing was fetched.")
-    return Request(entities=entities, start=first, end=_seconds(end) if end else None)
-
-
-def _seconds(moment: datetime) -> int:
-    return int(moment.replace(tzinfo=UTC).timestamp())
+    _on_existing(
+        settings_of(context, lake),
+        lambda opened, run, share: pipeline.build_and_publish(
+            opened, run, max_quarantine_share=share, rebuild=True
+        ),
+    )
 
 
 def _execute(settings: Settings, request: Request, *, publish: bool) -> None:

@@ -82,6 +82,11 @@ def commit(storage: Storage, lease: Lease, change: Callable[[Head], Head]) -> He
     return changed
 
 
+def fence(storage: Storage, lease: Lease) -> None:
+    """Put the lease's epoch into the head: earlier holders can commit no more. `LeaseError` if a newer one has."""
+    commit(storage, lease, lambda head: head)
+
+
 def claim(storage: Storage, lease: Lease, account: str | None, world: Mapping[str, int | str] | None) -> Head:
     """Bind the lake to its account, and its head to the lease's epoch: earlier holders can no longer commit.
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import ClassVar, Literal
+from datetime import UTC, datetime
+from typing import ClassVar, Literal, Self
 
 import msgspec
 import pydantic
@@ -29,6 +29,30 @@ class Request(pydantic.BaseModel):
     start: int | None = None
     end: int | None = None
     backfill: bool = False
+
+    @classmethod
+    def of(
+        cls, entities: tuple[str, ...], *, days: int | None, start: datetime | None, end: datetime | None
+    ) -> Self:
+        """The last `days` (1 if nothing is said), or from `start` (inclusive) to `end` (exclusive, or now).
+
+        A time without a zone is UTC. `UsageError` if the window makes no sense.
+        """
+        if days is not None and (start is not None or end is not None):
+            raise UsageError(
+                "days (--days) and a window (--from, --to) exclude each other; give one of them. Nothing was fetched."
+            )
+        if days is not None and days < 1:
+            raise UsageError(f"{days} days are no window; ask for 1 or more. Nothing was fetched.")
+        if start is None:
+            if end is not None:
+                raise UsageError("an end (--to) needs a beginning (--from). Nothing was fetched.")
+            return cls(entities=entities, days=days or 1)
+        if end is not None and _seconds(start) >= _seconds(end):
+            raise UsageError(
+                f"the beginning (--from) {start} is not before the end (--to) {end}. Nothing was fetched."
+            )
+        return cls(entities=entities, start=_seconds(start), end=None if end is None else _seconds(end))
 
 
 class EntityExtract(pydantic.BaseModel):
@@ -123,6 +147,10 @@ class Manifest(Document):
     def rows(self) -> int:
         """Records this run landed in bronze."""
         return sum(part.rows for part in self.extract.parts)
+
+
+def _seconds(moment: datetime) -> int:
+    return int((moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp())
 
 
 def find_manifest(storage: Storage, run_id: str) -> Manifest | None:
