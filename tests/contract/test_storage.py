@@ -197,13 +197,18 @@ def test_sweep_removes_only_old_leftovers(lake: LocalStorage) -> None:
     """What killed processes left is removed once it is old enough; a living scratch folder is not."""
     lake.put("a/b", b"x")
     scratch = lake.scratch()
-    dead = LocalStorage(lake.root).scratch()
+    neighbour = LocalStorage(lake.root)
+    neighbours = neighbour.scratch()
+    dead = scratch.parent / ".tmp-dead"
+    dead.mkdir()
     (dead / "half.parquet").write_bytes(b"x")
     (lake.root / "a" / ".tmp-dead").write_bytes(b"half")
     assert lake.sweep(time.time() - 60) == 0
     assert lake.sweep(time.time() + 60) == 2
     assert not dead.exists()
     assert scratch.exists()
+    assert neighbours.exists()
+    neighbour.close()
     assert [info.key for info in lake.list("")] == ["a/b"]
 
 

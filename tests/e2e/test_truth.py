@@ -24,7 +24,7 @@ def business() -> Iterator[Account]:
 @pytest.fixture(scope="module")
 def whole(business: Account, scratch: Path) -> Path:
     """A lake with the whole history of `business`."""
-    lake = scratch / "whole"
+    lake = scratch / "truth"
     run(lake, business)
     return lake
 

@@ -49,13 +49,13 @@ def scene(scratch: Path, processes: Processes) -> Iterator[Scene]:
     """Two days of a small business in the lake, half a day of news; one charge of every page cannot be read."""
     with account_of(days=2.0, customers_per_day=2) as account:
         account.faults.replace(Script((Rule(Poison(), path="/v1/charges"),)))
-        base = scratch / "base"
+        base = scratch / "scene-base"
         first = Job(lake=str(base), url=account.url, now=account.clock(), run_id="first")
         processes.run(first).ok()
         _litter(base)
         account.clock.set(MIDNIGHT + int(2.5 * DAY))
         made = Scene(account, base, "", {}, processes)
-        whole = made.copy(scratch / "whole")
+        whole = made.copy(scratch / "scene-whole")
         environ = {"MAX_CONNECTIONS": "1"}
         ended = processes.run(made.job(whole, run_id="second", step="settle", environ=environ))
         points = {name: count for name, count in ended.points.items() if name != "*"}
