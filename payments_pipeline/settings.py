@@ -32,7 +32,7 @@ class Settings(pydantic.BaseModel):
     safety_window_seconds: int = pydantic.Field(3600, ge=0)
     max_quarantine_share: float = pydantic.Field(0.01, ge=0, le=1)
     duckdb_memory_limit: str = pydantic.Field("2GB", pattern=r"^\d+(\.\d+)? ?[KMGT]i?B$")
-    duckdb_threads: int | None = pydantic.Field(None, ge=1)
+    duckdb_threads: int | None = pydantic.Field(None, ge=1, le=256)
     run_id: str | None = None
 
     @pydantic.field_validator("mock_api_base_url")
