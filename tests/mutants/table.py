@@ -223,9 +223,16 @@ MUTANTS = (
         f"{CONTRACT}/test_digest.py",
     ),
     Mutant(
+        "a merge loses the rows that nobody observed again",
+        f"{P}/transform/statements.py",
+        "    select * from kept\n    union all by name\n    select * from added\n",
+        "    select * from added\n",
+        f"{UNIT}/test_publish.py::test_rows_that_nobody_observed_again_stay",
+    ),
+    Mutant(
         "what is quarantined does not count",
         f"{P}/pipeline.py",
-        "quarantined=landed + sum(counts.quarantined for counts in step.counts.values())",
+        "quarantined=rejected + sum(counts.quarantined for counts in step.counts.values())",
         "quarantined=0",
         f"{UNIT}/test_publish.py::test_too_many_quarantined_records_stop_the_run",
     ),

@@ -275,6 +275,18 @@ def test_repeated_keys_are_quarantined_at_the_build_and_counted(lake: Lake) -> N
     assert rows(lake, "select count(*) from silver.charges") == [(2,)]
 
 
+def test_rows_that_nobody_observed_again_stay(lake: Lake) -> None:
+    """A merge keeps the rest of the partition, and says how many objects were new to silver."""
+    land(lake, "first", [page([charge(0), charge(1)])])
+    publish(lake, "first")
+    land(lake, "second", [page([charge(1), charge(2)], seen=60)])
+    done = publish(lake, "second").transform
+    assert done is not None
+    counts = done.counts["charges"]
+    assert (counts.before, counts.inserted, counts.after) == (2, 1, 3)
+    assert rows(lake, "select count(*) from silver.charges") == [(3,)]
+
+
 def test_too_many_quarantined_records_stop_the_run(lake: Lake, root: Path) -> None:
     """Above the set share nothing is published; at the share it is."""
     land(lake, "run", [page([charge(0), charge(1), charge(2), b"{"])])
