@@ -277,9 +277,10 @@ def test_repeated_keys_are_quarantined_at_the_build_and_counted(lake: Lake) -> N
 
 def test_rows_that_nobody_observed_again_stay(lake: Lake) -> None:
     """A merge keeps the rest of the partition, and says how many objects were new to silver."""
-    land(lake, "first", [page([charge(0), charge(1)])])
+    one_day = {"created": 1_767_225_600}
+    land(lake, "first", [page([charge(0, **one_day), charge(1, **one_day)])])
     publish(lake, "first")
-    land(lake, "second", [page([charge(1), charge(2)], seen=60)])
+    land(lake, "second", [page([charge(1, **one_day), charge(2, **one_day)], seen=60)])
     done = publish(lake, "second").transform
     assert done is not None
     counts = done.counts["charges"]
