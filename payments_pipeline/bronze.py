@@ -27,7 +27,7 @@ OBSERVED_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """What became of the records of some pages: `current` counts lines written, `parts` where they lie."""
+    """Where the records of some pages lie: the bronze parts, and those in quarantine."""
 
     parts: tuple[BronzePart, ...] = ()
     quarantine: tuple[BronzePart, ...] = ()

@@ -1,7 +1,7 @@
 """What can go wrong, and the exit code the command line answers with.
 
     PipelineError
-    ├── UsageError            2   wrong argument, setting, file of settings or model file
+    ├── UsageError            2   wrong argument, setting or model file
     │   └── ModelError            a file under sql/ that cannot be used
     ├── QualityError          1   a gate found bad rows: nothing was published
     ├── SourceError           3   the API refused, failed or answered nonsense
@@ -44,7 +44,7 @@ class PipelineError(Exception):
 
 
 class UsageError(PipelineError):
-    """An argument or setting is wrong; nothing was read or written."""
+    """An argument, setting or model file is wrong; nothing published was changed."""
 
     exit_code = 2
 

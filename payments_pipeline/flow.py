@@ -11,7 +11,7 @@ Source = Literal["list", "retrieve", "absent"]
 """How an object was observed: in a list, by id, or by a 404 for its id."""
 
 Clock = Callable[[], datetime]
-"""The current time, timezone-aware UTC; made in the CLI, an argument everywhere else."""
+"""The current time, timezone-aware UTC; made in `session`, an argument everywhere else."""
 
 EPOCH_DT = "1970-01-01"
 """The partition of rows whose event time is unknown."""

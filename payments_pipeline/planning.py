@@ -19,7 +19,7 @@ _SLICES = 8
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One bronze part to fetch: a window of an entity's list, or objects by id.
+    """Something to fetch: a window of an entity's list, or objects by id.
 
     `deleted_at` gives, for ids an event reports as deleted, that event's time (Unix seconds).
     """

@@ -1,6 +1,6 @@
-"""The command line: arguments and environment in, one library call, an exit code out.
+"""The command line: arguments and environment in, a library call, an exit code out.
 
-Only here: click, the process environment, printing, exiting and the real clock. Commands are imported when
+Only here: click, the process environment, printing and exiting. Commands are imported when
 they are used, so that `--help` stays quick.
 """
 

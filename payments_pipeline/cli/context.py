@@ -1,4 +1,4 @@
-"""What every command starts from: settings, the real clock, and a voice for the terminal or the log."""
+"""What every command starts from: settings, and a voice for the terminal or the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checks every model gets from its header: SQL that returns bad rows, so that none means passed."""
+"""Every check on a model, from its header or from a file of its own: SQL that returns bad rows, so that none means passed."""
 
 from __future__ import annotations
 

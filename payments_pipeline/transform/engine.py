@@ -102,7 +102,7 @@ class Engine(Protocol):
         """(entity, id) of every object that was referred to and is not held, sorted."""
 
     def changed_ids(self, spec: EntitySpec, files: Sequence[Path]) -> Sequence[tuple[str, str, int | None]]:
-        """(entity, id, deleted at) of every object named by an event in `files` that silver does not hold.
+        """(entity, id, deleted at) of every object named by an event in `files`, for events that silver does not hold.
 
         Objects observed by this run are left out; the time is that of an event that says it was deleted.
         """
