@@ -71,7 +71,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
         --upgrade pyproject.toml
 
 lock: .venv/.dev ## Raise the pins in requirements/ to the newest allowed releases
-	$(LOCK) --group dev --extra mock --output-file requirements/dev.txt
+	$(LOCK) --group dev --all-extras --output-file requirements/dev.txt
 	$(LOCK) --group build --extra mock --constraint requirements/dev.txt --output-file requirements/run.txt
 
 clean: ## Remove what the targets above created, except the data
