@@ -29,6 +29,7 @@ COMMANDS: Mapping[str, str] = {
     "verify": "lake",
     "gc": "lake",
     "models": "models",
+    "ddl": "ddl",
     "mock-api": "mock",
 }
 """Every command and the module of this package that holds it."""
@@ -73,6 +74,7 @@ SUMMARIES: Mapping[str, str] = {
     "verify": "Compare every file with its recorded checksum.",
     "gc": "Remove what no manifest names.",
     "models": "List, describe and trace the models.",
+    "ddl": "Print the tables with which other engines read the lake.",
     "mock-api": "Serve a simulated Stripe account.",
 }
 """One line for each command; equal to the first line of its own help."""
