@@ -22,6 +22,7 @@ class Settings(pydantic.BaseModel):
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
+    env: str = "DEV"
     pipeline_env: Literal["LOCAL"] = "LOCAL"
     local_data_dir: str = pydantic.Field("./_local_data", min_length=1)
     mock_api_base_url: str | None = None
@@ -68,6 +69,14 @@ class Settings(pydantic.BaseModel):
             raise UsageError(
                 f"environment variable {name} is not usable: {problem['msg']}. Nothing was read or written."
             ) from error
+
+    def require_development(self, command: str) -> None:
+        """`UsageError` unless ENV is DEV: `command` makes up data, or throws data away."""
+        if self.env.upper() != "DEV":
+            raise UsageError(
+                f"ENV is {self.env!r}, and '{command}' is for ENV=DEV only: it makes up data or throws data away. "
+                "Nothing was read or written."
+            )
 
     @property
     def uses_embedded_mock(self) -> bool:

@@ -83,6 +83,19 @@ def test_a_safe_url_is_taken(url: str) -> None:
     assert Settings.from_env({"MOCK_API_BASE_URL": url}).mock_api_base_url == url.rstrip("/")
 
 
+@pytest.mark.parametrize("env", ["PROD", "prod", "STAGING", "/etc/profile", "DEVELOP"])
+def test_only_development_may_make_up_data(env: str) -> None:
+    """Whatever ENV says but DEV refuses the dangerous commands by name, and no other command."""
+    with pytest.raises(UsageError, match=rf"'{env}'.*'oltp reset-db'.*Nothing was"):
+        Settings.from_env({"ENV": env}).require_development("oltp reset-db")
+
+
+@pytest.mark.parametrize("environ", [{}, {"ENV": ""}, {"ENV": "DEV"}, {"ENV": "dev"}])
+def test_development_is_the_default(environ: dict[str, str]) -> None:
+    """Without ENV nothing is refused."""
+    Settings.from_env(environ).require_development("oltp reset-db")
+
+
 def test_a_key_is_never_shown() -> None:
     """Neither in text, nor in a dump, nor in an error about it."""
     settings = Settings.from_env({"STRIPE_API_KEY": "sk_test_mock_canary"})
