@@ -1,4 +1,4 @@
-"""Reads a Stripe-shaped API: the only module that speaks HTTP."""
+"""Reads and writes a Stripe-shaped API: the only module that speaks HTTP."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Self
-from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -19,6 +18,7 @@ import pydantic
 from payments_pipeline.entities import ChildList, EntitySpec
 from payments_pipeline.errors import SourceError, SourceRefused, SourceUnavailable, UsageError
 from payments_pipeline.flow import CallCounts, Clock, Page, Source, Window
+from payments_pipeline.stripe.ask import Ask, path_of
 from payments_pipeline.stripe.envelope import (
     Malformed,
     Records,
@@ -74,6 +74,14 @@ class SourceInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class Written:
+    """The object as a write left it; `replayed` if the API repeats what it answered to this idempotency key before."""
+
+    record: bytes
+    replayed: bool
+
+
+@dataclass(frozen=True, slots=True)
 class _Answer:
     records: Records
     observed_at: datetime
@@ -81,12 +89,12 @@ class _Answer:
 
 
 class StripeClient:
-    """Reads lists and objects of one account; safe to use from several threads.
+    """Reads lists and objects of one account, and writes to it; safe to use from several threads.
 
     Every call waits for the shared rate limit and is retried by the one policy; what still fails raises
     `SourceUnavailable`, what no retry can help `SourceRefused`, an answer that is not Stripe's `SourceError`.
-    Nothing is ever written to the account, and the key is sent to no other host. `sleep` is how it waits; by
-    itself it waits so that `cancel` ends it.
+    Nothing but `post` and `delete` writes to the account, and the key is sent to no other host. `sleep` is how it
+    waits; by itself it waits so that `cancel` ends it.
     """
 
     def __init__(
@@ -183,13 +191,30 @@ class StripeClient:
         asked_at = self._clock()
         try:
             if _ID.fullmatch(object_id):
-                answer = self._call(f"{spec.name}/{_quoted(object_id)}", {}, single)
+                answer = self._call(path_of(spec.name, object_id), {}, single)
                 return replace(self._page(spec, "retrieve", answer, None), deleted_at=deleted_at)
         except SourceRefused as error:
             if error.status != 404 or error.code != "resource_missing":
                 raise
         stub = msgspec.json.encode({"id": object_id, "object": spec.object, "deleted": True})
         return Page(spec.name, "absent", asked_at, "", API_VERSION, (stub,), deleted_at)
+
+    def post(self, *path: str, params: Mapping[str, str], key: str) -> Written:
+        """Create or change the object at the path's segments, once for each idempotency `key`, however often repeated.
+
+        `params` are named as Stripe's forms name them: `items[0][price]`. `SourceRefused` if it may not be, as for
+        a declined card (status 402).
+        """
+        answer = self._send(Ask("POST", path_of(*path), params, key), single)
+        return Written(answer.records.texts[0], answer.headers.get("idempotent-replayed") == "true")
+
+    def delete(self, *path: str) -> None:
+        """Delete or end the object at the path's segments.
+
+        `SourceRefused` with code `resource_missing` if there is none: after a lost answer this very call may have
+        ended it.
+        """
+        self._send(Ask("DELETE", path_of(*path), {}), single)
 
     def _page(self, spec: EntitySpec, source: Source, answer: _Answer, window: Window | None) -> Page:
         texts = answer.records.texts
@@ -216,7 +241,7 @@ class StripeClient:
             return text
         params = {name: value.format(id=found[0]) for name, value in child.params.items()}
         try:
-            return completed(text, child.column, self._whole(child.path.format(id=_quoted(found[0])), params))
+            return completed(text, child.column, self._whole(child.path.format(id=path_of(found[0])), params))
         except SourceRefused as error:
             if error.code != "resource_missing":
                 raise
@@ -252,29 +277,32 @@ class StripeClient:
             cursor = {CURSOR: last}
 
     def _call(self, path: str, params: Mapping[str, str], parse: Callable[[bytes], Records]) -> _Answer:
+        return self._send(Ask("GET", path, params), parse)
+
+    def _send(self, ask: Ask, parse: Callable[[bytes], Records]) -> _Answer:
         try:
-            answer = self._retrying(self._attempt, path, params, parse)
+            answer = self._retrying(self._attempt, ask, parse)
         except Transient as failure:
             with self._lock:
                 self.counts.failures += 1
             raise SourceUnavailable(
-                f"GET {self._options.base_url}/v1/{path} still fails after retries: {failure}. "
-                "What was landed is kept; run again later to continue."
+                f"{self._where(ask)} still fails after retries: {failure}. "
+                "What was done is kept; run again later to continue."
             ) from failure
         self._budget.earn()
         return answer
 
-    def _attempt(self, path: str, params: Mapping[str, str], parse: Callable[[bytes], Records]) -> _Answer:
+    def _attempt(self, ask: Ask, parse: Callable[[bytes], Records]) -> _Answer:
         self._sleep(0)  # raises once somebody has cancelled
         with self._limiter.turn():
             observed_at = self._clock()
-            response, body = self._exchange(path, params)
+            response, body = self._exchange(ask)
         if response.status_code != 200:
-            self._refuse(f"GET /v1/{path}", response, body)
+            self._refuse(str(ask), response, body)
         kind = response.headers.get("content-type", "no content type")
         if "json" not in kind:
             raise SourceError(
-                f"GET {self._options.base_url}/v1/{path} answered {plain(kind)} instead of JSON: that is not a "
+                f"{self._where(ask)} answered {plain(kind)} instead of JSON: that is not a "
                 "Stripe API. Nothing was kept of it; check the base URL and proxies."
             )
         try:
@@ -282,11 +310,18 @@ class StripeClient:
         except Malformed as error:
             raise Transient(str(error)) from error
 
-    def _exchange(self, path: str, params: Mapping[str, str]) -> tuple[httpx.Response, bytes]:
+    def _where(self, ask: Ask) -> str:
+        return f"{ask.method} {self._options.base_url}/v1/{ask.path}"
+
+    def _exchange(self, ask: Ask) -> tuple[httpx.Response, bytes]:
         """One call on the wire, counted by its status; by 0 if no whole answer came back."""
         status = 0
+        query, form = (None, ask.params) if ask.method == "POST" else (ask.params, None)
+        headers = {"Idempotency-Key": ask.key} if ask.key else {}
         try:
-            with self._http.stream("GET", f"/v1/{path}", params=params) as response:
+            with self._http.stream(
+                ask.method, f"/v1/{ask.path}", params=query, data=form, headers=headers
+            ) as response:
                 body = self._read(response)
                 status = response.status_code
                 return response, body
@@ -332,7 +367,7 @@ class StripeClient:
     def _sleep(self, seconds: float) -> None:
         """Wait that long, or until somebody cancels."""
         if self._cancelled.wait(seconds):
-            raise SourceError("stopped before it was done. What was landed is kept; run again to continue.")
+            raise SourceError("stopped before it was done. What was done is kept; run again to continue.")
 
     def _count_retry(self) -> None:
         with self._lock:
@@ -350,15 +385,10 @@ def _usable(key: pydantic.SecretStr) -> str:
     return value
 
 
-def _quoted(object_id: str) -> str:
-    """An id as one segment of a path, never `..`."""
-    return quote(object_id, safe="").replace(".", "%2E")
-
-
 def _never_ending(path: str) -> SourceError:
     return SourceError(
         f"GET /v1/{path} lost its place {_MAX_RESTARTS} times, because the objects to continue from vanished. "
-        "What was landed is kept; run again later to continue."
+        "What was done is kept; run again later to continue."
     )
 
 

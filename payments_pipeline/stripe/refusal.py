@@ -36,10 +36,10 @@ def refusal(
         return Transient(message, wait=asked_wait(headers, now))
     remedy = {
         401: "check STRIPE_API_KEY",
-        403: "the key lacks the permission to read this; grant it",
+        403: "the key lacks the permission for this; grant it",
     }.get(status, "no retry can help")
     return SourceRefused(
-        f"{message}. What was landed is kept; {remedy}.",
+        f"{message}. What was done is kept; {remedy}.",
         status=status,
         code=problem.code,
         param=problem.param,
