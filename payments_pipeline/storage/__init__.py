@@ -6,11 +6,20 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from payments_pipeline.errors import UsageError
-from payments_pipeline.storage.base import ABSENT, ObjectInfo, Storage
+from payments_pipeline.storage.base import ABSENT, ObjectInfo, Storage, Traffic
 from payments_pipeline.storage.local import LocalStorage
 from payments_pipeline.storage.memory import MemoryStorage
 
-__all__ = ["ABSENT", "SCHEMES", "LocalStorage", "MemoryStorage", "ObjectInfo", "Storage", "open_storage"]
+__all__ = [
+    "ABSENT",
+    "SCHEMES",
+    "LocalStorage",
+    "MemoryStorage",
+    "ObjectInfo",
+    "Storage",
+    "Traffic",
+    "open_storage",
+]
 
 SCHEMES: Mapping[str, Callable[[str], Storage]] = {
     "file": lambda rest: LocalStorage(Path(rest)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -40,6 +41,21 @@ class ObjectInfo:
     modified: float
 
 
+class Traffic:
+    """How many bytes of objects went in and out of a storage since it was opened; threads may count at once."""
+
+    def __init__(self) -> None:
+        self.bytes_read = 0
+        self.bytes_written = 0
+        self._lock = threading.Lock()
+
+    def add(self, *, read: int = 0, written: int = 0) -> None:
+        """Count some more."""
+        with self._lock:
+            self.bytes_read += read
+            self.bytes_written += written
+
+
 class Storage(Protocol):
     """Durable objects under `/`-separated keys.
 
@@ -48,6 +64,7 @@ class Storage(Protocol):
     """
 
     url: str
+    traffic: Traffic
 
     def read(self, key: str) -> bytes:
         """The object's bytes; `ObjectMissing` if it is not there."""
@@ -84,6 +101,12 @@ class Storage(Protocol):
 
     def localize(self, key: str) -> Path:
         """A local file with the object's bytes: the object itself on disk, a copy in `scratch` elsewhere."""
+
+    def open_random(self, key: str) -> BinaryIO:
+        """The object, to be read at any position without fetching the rest; the caller closes it.
+
+        What is read is all of one version: `VersionConflict` if the object is replaced meanwhile.
+        """
 
     def scratch(self) -> Path:
         """A private local folder for temporary files, emptied by `close`."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from payments_pipeline.errors import ObjectExists, ObjectMissing, StorageError, VersionConflict
-from payments_pipeline.storage.base import ABSENT, ObjectInfo, check_key
+from payments_pipeline.storage.base import ABSENT, ObjectInfo, Traffic, check_key
 
 _TEMPORARY = ".tmp-"
 _PRIVATE = {"bronze", "quarantine"}
@@ -34,6 +34,8 @@ class LocalStorage:
     def __init__(self, root: Path) -> None:
         self.root = root.absolute()
         self.url = str(self.root)
+        self.traffic = Traffic()
+        self._counted: set[tuple[str, int]] = set()
         self._scratch: Path | None = None
         self._in_use: int | None = None
         self._durable: set[Path] = set()
@@ -41,7 +43,9 @@ class LocalStorage:
     def read(self, key: str) -> bytes:
         path = self._path(key)
         with _explained("read", path):
-            return path.read_bytes()
+            data = path.read_bytes()
+        self.traffic.add(read=len(data))
+        return data
 
     def read_versioned(self, key: str) -> tuple[bytes, str]:
         try:
@@ -65,6 +69,7 @@ class LocalStorage:
             _sync(stream)
             temporary.replace(path)
             _sync_folder(path.parent)
+        self.traffic.add(written=len(data))
 
     @contextmanager
     def create(self, key: str) -> Iterator[BinaryIO]:
@@ -74,15 +79,18 @@ class LocalStorage:
             _sync(stream)
             os.link(temporary, path)
             _sync_folder(path.parent)
+            self.traffic.add(written=stream.tell())
 
     def adopt(self, path: Path, key: str) -> None:
         target = self._path(key)
         with _explained("write", target):
             with path.open("rb") as stream:
                 os.fsync(stream.fileno())
+                size = os.fstat(stream.fileno()).st_size
             self._folder(target.parent)
             path.replace(target)
             _sync_folder(target.parent)
+        self.traffic.add(written=size)
 
     def promote(self, source: str, target: str) -> None:
         origin, path = self._path(source), self._path(target)
@@ -129,7 +137,15 @@ class LocalStorage:
         path = self._path(key)
         if not path.is_file():
             raise ObjectMissing(f"{path} is not there.")
+        self._count(key, path)
         return path
+
+    def open_random(self, key: str) -> BinaryIO:
+        path = self._path(key)
+        with _explained("read", path):
+            stream = path.open("rb")
+        self._count(key, path)
+        return stream
 
     def scratch(self) -> Path:
         if self._scratch is None:
@@ -148,6 +164,14 @@ class LocalStorage:
             if self._in_use is not None:
                 os.close(self._in_use)
                 self._in_use = None
+
+    def _count(self, key: str, path: Path) -> None:
+        """Count a file that others read as read once, all of it; again only when it was replaced."""
+        with suppress(FileNotFoundError):  # deleted meanwhile: whoever reads it will say so
+            stat = path.stat()
+            if (key, stat.st_mtime_ns) not in self._counted:
+                self._counted.add((key, stat.st_mtime_ns))
+                self.traffic.add(read=stat.st_size)
 
     def _path(self, key: str) -> Path:
         """The file of `key`; one that is a link, or lies behind a link, is refused."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from payments_pipeline.errors import ObjectExists, ObjectMissing, VersionConflict
-from payments_pipeline.storage.base import ABSENT, ObjectInfo, check_key
+from payments_pipeline.storage.base import ABSENT, ObjectInfo, Traffic, check_key
 
 
 class MemoryStorage:
@@ -22,6 +22,7 @@ class MemoryStorage:
 
     def __init__(self, name: str = "lake") -> None:
         self.url = f"memory://{name}"
+        self.traffic = Traffic()
         self._objects: dict[str, tuple[bytes, float]] = {}
         self._lock = threading.RLock()
         self._scratch: Path | None = None
@@ -31,14 +32,16 @@ class MemoryStorage:
         with self._lock:
             if key not in self._objects:
                 raise ObjectMissing(f"{self.url}/{key} is not there.")
-            return self._objects[key][0]
+            data = self._objects[key][0]
+        self.traffic.add(read=len(data))
+        return data
 
     def read_versioned(self, key: str) -> tuple[bytes, str]:
         check_key(key)
         with self._lock:
             if key not in self._objects:
                 return b"", ABSENT
-            data = self._objects[key][0]
+            data = self.read(key)
         return data, hashlib.sha256(data).hexdigest()
 
     def swap(self, key: str, data: bytes, *, expected: str) -> str:
@@ -52,6 +55,7 @@ class MemoryStorage:
         check_key(key)
         with self._lock:
             self._objects[key] = (data, time.time())
+        self.traffic.add(written=len(data))
 
     @contextmanager
     def create(self, key: str) -> Iterator[BinaryIO]:
@@ -93,6 +97,9 @@ class MemoryStorage:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(data)
         return path
+
+    def open_random(self, key: str) -> BinaryIO:
+        return io.BytesIO(self.read(key))
 
     def scratch(self) -> Path:
         if self._scratch is None:

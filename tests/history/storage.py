@@ -35,6 +35,7 @@ class Troubled:
 
     def __init__(self, inner: Storage, trouble: Trouble) -> None:
         self.url = inner.url
+        self.traffic = inner.traffic
         self.happened = False
         self._inner = inner
         self._trouble = trouble
@@ -87,6 +88,10 @@ class Troubled:
     def localize(self, key: str) -> Path:
         self._alive()
         return self._inner.localize(key)
+
+    def open_random(self, key: str) -> BinaryIO:
+        self._alive()
+        return self._inner.open_random(key)
 
     def scratch(self) -> Path:
         return self._inner.scratch()

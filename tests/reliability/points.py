@@ -37,6 +37,7 @@ class NamedStorage:
 
     def __init__(self, inner: Storage, disk: Disk) -> None:
         self.url = inner.url
+        self.traffic = inner.traffic
         self._inner = inner
         self._disk = disk
 
@@ -97,6 +98,9 @@ class NamedStorage:
 
     def localize(self, key: str) -> Path:
         return self._inner.localize(key)
+
+    def open_random(self, key: str) -> BinaryIO:
+        return self._inner.open_random(key)
 
     def scratch(self) -> Path:
         return self._inner.scratch()
