@@ -35,6 +35,7 @@ class Settings(pydantic.BaseModel):
     duckdb_memory_limit: str = pydantic.Field("2GB", pattern=r"^\d+(\.\d+)? ?[KMGT]i?B$")
     duckdb_threads: int | None = pydantic.Field(None, ge=1, le=256)
     run_id: str | None = None
+    database_url: pydantic.SecretStr | None = None
 
     @pydantic.field_validator("mock_api_base_url")
     @classmethod

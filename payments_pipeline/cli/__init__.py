@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, str] = {
     "gc": "lake",
     "models": "models",
     "ddl": "ddl",
+    "oltp": "oltp",
     "mock-api": "mock",
 }
 """Every command and the module of this package that holds it."""
@@ -75,6 +76,7 @@ SUMMARIES: Mapping[str, str] = {
     "gc": "Remove what no manifest names.",
     "models": "List, describe and trace the models.",
     "ddl": "Print the tables with which other engines read the lake.",
+    "oltp": "Keep the same objects in PostgreSQL.",
     "mock-api": "Serve a simulated Stripe account.",
 }
 """One line for each command; equal to the first line of its own help."""
