@@ -36,6 +36,9 @@ class Settings(pydantic.BaseModel):
     duckdb_threads: int | None = pydantic.Field(None, ge=1, le=256)
     run_id: str | None = None
     database_url: pydantic.SecretStr | None = None
+    verify_webhook_signatures: bool = True
+    webhook_secret: pydantic.SecretStr | None = None
+    webhook_tolerance_seconds: int = pydantic.Field(300, ge=1, le=86_400)
 
     @pydantic.field_validator("mock_api_base_url")
     @classmethod
