@@ -23,11 +23,15 @@ from payments_pipeline.transform.models import Models, ModelSpec
 
 @dataclass(slots=True)
 class Built:
-    """What a build staged, and where every bronze line went."""
+    """What a build staged, and where every bronze line went.
+
+    `lost` counts, per damaged partition, rows that have no bronze any more to make them from.
+    """
 
     staged: list[StagedPartition] = field(default_factory=list)
     removed: list[tuple[str, str]] = field(default_factory=list)
     counts: dict[str, EntityCounts] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
 
 
 def model_version(model: ModelSpec) -> str:
@@ -49,12 +53,19 @@ def outdated(models: Models, latest: Mapping[str, Latest]) -> frozenset[str]:
 class Build:
     """One build: `parts` are merged into what `latest` says is published, then gold and marts are built whole.
 
-    Entities in `anew` are built from `parts` alone (the caller hands over all of their bronze). Everything
-    read is verified against its recorded sha256 first; nothing that is published is touched.
+    Entities in `anew` are built from `parts` alone (the caller hands over all of their bronze), but for those in
+    `thinned`, of whose bronze retention has removed some: what is published of them is merged with, all of it.
+    Everything read is verified against its recorded sha256 first; nothing that is published is touched.
     """
 
     def __init__(
-        self, lake: Lake, run: RunContext, latest: Mapping[str, Latest], anew: frozenset[str]
+        self,
+        lake: Lake,
+        run: RunContext,
+        latest: Mapping[str, Latest],
+        *,
+        anew: frozenset[str],
+        thinned: frozenset[str] = frozenset(),
     ) -> None:
         self._storage = lake.storage
         self._engine = lake.engine
@@ -62,6 +73,7 @@ class Build:
         self._models = lake.models
         self._run = run
         self._anew = anew
+        self._thinned = anew & thinned
         self._latest = latest
         self._built = Built()
         self._files: dict[str, dict[str, Path]] = {}
@@ -86,7 +98,9 @@ class Build:
         batch, quarantined = self._load(spec, parts)
         for model in mine:
             before, new = self._engine.count(model), self._engine.count_new(model, spec)
-            touched = self._engine.merge(model, spec, self._files[model.qualified])
+            touched = self._engine.merge(
+                model, spec, self._files[model.qualified], whole=spec.name in self._thinned
+            )
             self._stage(model, touched | frozenset(self._published(model) if spec.name in self._anew else ()))
             if model.name == spec.name:
                 received = sum(part.rows for part in parts)
@@ -125,12 +139,13 @@ class Build:
             self._storage.put(key, lines)
 
     def _show_published(self, model: ModelSpec) -> None:
-        """Let SQL see the model's published partitions, none if it is to be built anew."""
+        """Let SQL see the model's published partitions; none if it is to be built anew from all of its bronze."""
         anew = model.layer == "silver" and model.entity in self._anew
-        published = {} if anew else self._published(model)
+        thinned = model.layer == "silver" and model.entity in self._thinned
+        published = {} if anew and not thinned else self._published(model)
         files = {dt: self._verified(found) for dt, found in published.items() if found.digest}
         self._files[model.qualified] = files
-        self._engine.show(model, list(files.values()))
+        self._engine.show(model, list(files.values()), aligned=thinned)
 
     def _stage(self, model: ModelSpec, touched: frozenset[str]) -> None:
         """Write the touched partitions whose content changed, and show SQL the model as it would be."""
@@ -141,6 +156,8 @@ class Build:
                 f"sql/silver/{model.name}.sql: partition_by must be the time of `created`, which never changes; "
                 "a merge would lose rows otherwise. Nothing was published."
             )
+        if model.layer == "silver" and model.entity in self._thinned:
+            self._note_lost(model, built)
         shown = dict(self._files[model.qualified])
         for dt in sorted(touched - built.keys()):
             shown.pop(dt, None)
@@ -158,6 +175,13 @@ class Build:
             shown[staged.dt] = self._storage.localize(staged.staged_key)
         self._files[model.qualified] = shown
         self._engine.show(model, [shown[dt] for dt in sorted(shown)])
+
+    def _note_lost(self, model: ModelSpec, built: Mapping[str, PartitionDigest]) -> None:
+        """Count what a damaged partition held and bronze did not bring back."""
+        for dt, known in self._published(model).items():
+            back = built[dt].rows if dt in built else 0
+            if not known.digest and back < known.rows:
+                self._built.lost[f"{model.qualified} dt={dt}"] = known.rows - back
 
     def _write(self, model: ModelSpec, changed: Mapping[str, PartitionDigest]) -> list[StagedPartition]:
         """Write the partitions as Parquet and stage them."""

@@ -15,6 +15,7 @@ from payments_pipeline.errors import CorruptObject, ObjectMissing, StorageError
 from payments_pipeline.extract import read_coverage
 from payments_pipeline.flow import BronzePart, Partition
 from payments_pipeline.lake import Lake
+from payments_pipeline.retention import Retention, awaiting_audit, forget
 from payments_pipeline.state.head import fence, read_head
 from payments_pipeline.state.lease import Holder, Lease
 from payments_pipeline.state.manifest import Manifest, all_runs, read_manifest
@@ -48,11 +49,14 @@ def verify_lake(lake: Lake) -> int:
     return count
 
 
-def collect_garbage(lake: Lake, *, min_age_seconds: float, dry_run: bool) -> list[str]:
+def collect_garbage(
+    lake: Lake, *, min_age_seconds: float, dry_run: bool, retention: Retention | None = None
+) -> list[str]:
     """Remove objects that no manifest and no list of partitions names, if they are old enough; their keys.
 
-    Takes the lease, so that no run is writing meanwhile. Bronze that a manifest names is never touched, nor is
-    bronze of a run that has no manifest: every run writes its manifest first, so the state was lost.
+    Takes the lease, so that no run is writing meanwhile. First the manifests forget what `retention` lets go; a
+    killed `gc` leaves that to the next. Bronze that a manifest names is never touched, nor is bronze of a run that
+    has no manifest: every run writes its manifest first, so the state was lost.
     """
     storage = lake.storage
     holder = Holder(f"gc-{secrets.token_hex(3)}", socket.gethostname(), os.getpid())
@@ -62,7 +66,9 @@ def collect_garbage(lake: Lake, *, min_age_seconds: float, dry_run: bool) -> lis
                 "a run was interrupted while publishing; the next run finishes it, gc comes after. Nothing was removed."
             )
         oldest = lake.clock().timestamp() - min_age_seconds
-        named = {key for key, _ in _recorded(lake)} | set(_awaiting_audit(storage))
+        fence(storage, lease)
+        forgotten = forget(lake, retention or Retention(), dry_run=dry_run)
+        named = ({key for key, _ in _recorded(lake)} | set(_awaiting_audit(storage))) - forgotten
         runs = set(all_runs(storage))
         removed = [
             info.key
@@ -100,10 +106,7 @@ def _is_orphan(key: str, runs: Collection[str]) -> bool:
 
 
 def _awaiting_audit(storage: Storage) -> Iterator[str]:
-    """Staged keys of runs that may still be published: no other has been since they were built."""
-    head = read_head(storage)
-    for line in head.runs:
-        if line.outcome in {"transformed", "refused"}:
-            transform = read_manifest(storage, line.run_id).transform
-            if transform is not None and transform.based_on == head.published:
-                yield from (entry.staged_key for entry in transform.staged)
+    """Staged keys of runs that may still be published."""
+    for run in awaiting_audit(storage):
+        assert run.transform is not None, "only what was built waits for its audit"
+        yield from (entry.staged_key for entry in run.transform.staged)

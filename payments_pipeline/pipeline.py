@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from time import monotonic
 
 from payments_pipeline import layout
-from payments_pipeline.build import Build, model_version, outdated
+from payments_pipeline.build import Build, Built, model_version, outdated
 from payments_pipeline.entities import ENTITIES
-from payments_pipeline.errors import QualityError, UsageError
+from payments_pipeline.errors import CorruptObject, QualityError, UsageError
 from payments_pipeline.extract import Extraction, Fetching, read_coverage
 from payments_pipeline.flow import BronzePart, CheckResult, RunContext
 from payments_pipeline.lake import Lake
@@ -111,11 +111,12 @@ def extract(lake: Lake, run: Run, request: Request, fetching: Fetching) -> Run:
     return Run(run.context, run.lease, finished)
 
 
-def transform(lake: Lake, run: Run, *, rebuild: bool = False) -> Run:
+def transform(lake: Lake, run: Run, *, rebuild: bool = False, accept_loss: bool = False) -> Run:
     """Build silver, gold and marts from committed bronze into staging; nothing published changes.
 
     With `rebuild` every entity is built from all of bronze, otherwise new bronze is merged into what is
-    published. A run that is published already does nothing.
+    published. Rows whose bronze retention has removed are kept either way; `CorruptObject` if some of them were
+    in a file that is damaged, unless their loss is accepted. A run that is published already does nothing.
     """
     if run.manifest.outcome == "published":
         lake.reporter.event("transform_skipped", reason="this RUN_ID is already published")
@@ -127,7 +128,10 @@ def transform(lake: Lake, run: Run, *, rebuild: bool = False) -> Run:
     anew = frozenset(ENTITIES) if rebuild else outdated(lake.models, latest)
     unfinished = set(head.pending) - set(consumed)
     from_runs = tuple(name for name in all_runs(lake.storage) if name not in unfinished) if anew else ()
-    built = Build(lake, run.context, latest, anew)(_parts(lake.storage, consumed, from_runs, anew))
+    thinned = _thinned(lake.storage) if anew else frozenset()
+    build = Build(lake, run.context, latest, anew=anew, thinned=thinned)
+    built = build(_parts(lake.storage, consumed, from_runs, anew))
+    _tell_thinned(lake, built, thinned & anew, accept_loss=accept_loss)
     result = candidate(snapshot_of(latest), built.staged, built.removed)
     step = Transform(
         finished_at=lake.clock(),
@@ -189,9 +193,11 @@ def check_and_publish(lake: Lake, run: Run, *, max_quarantine_share: float) -> R
     return Run(run.context, run.lease, published)
 
 
-def build_and_publish(lake: Lake, run: Run, *, max_quarantine_share: float, rebuild: bool = False) -> Run:
+def build_and_publish(
+    lake: Lake, run: Run, *, max_quarantine_share: float, rebuild: bool = False, accept_loss: bool = False
+) -> Run:
     """`transform`, then `check_and_publish`."""
-    staged = transform(lake, run, rebuild=rebuild)
+    staged = transform(lake, run, rebuild=rebuild, accept_loss=accept_loss)
     return check_and_publish(lake, staged, max_quarantine_share=max_quarantine_share)
 
 
@@ -232,19 +238,48 @@ def _parts(
     ]
 
 
+def _thinned(storage: Storage) -> frozenset[str]:
+    """The entities of which retention has removed bronze."""
+    return frozenset(
+        part.entity
+        for run_id in all_runs(storage)
+        for part in read_manifest(storage, run_id).extract.expired
+        if part.key.startswith(layout.BRONZE)
+    )
+
+
+def _tell_thinned(lake: Lake, built: Built, thinned: Collection[str], *, accept_loss: bool) -> None:
+    """Say how many rows stand on silver alone; `CorruptObject` if some are lost and nobody has accepted that."""
+    for name in sorted(thinned):
+        counts = built.counts[name]
+        lake.reporter.event("rows_kept_without_bronze", entity=name, rows=counts.after - counts.current)
+    if not built.lost:
+        return
+    listed = ", ".join(f"{where} ({rows} rows)" for where, rows in sorted(built.lost.items())[:5])
+    more = f" and {len(built.lost) - 5} more" if len(built.lost) > 5 else ""
+    if not accept_loss:
+        raise CorruptObject(
+            f"{listed}{more} in {lake.storage.url}: the file is damaged or gone, and retention has removed the bronze "
+            "of these rows. Nothing was published; restore the file from a backup and run again, or publish what is "
+            "left with 'payments-pipeline rebuild --accept-loss' and then fetch those days again (docs/runbook.md)."
+        )
+    lake.reporter.event("rows_lost", rows=sum(built.lost.values()), partitions=sorted(built.lost))
+
+
 def _evidence(lake: Lake, manifest: Manifest, max_quarantine_share: float) -> Evidence:
     assert manifest.transform is not None, "only what was built can be audited"
     step = manifest.transform
-    read = [
+    runs = [
         read_manifest(lake.storage, run_id) for run_id in dict.fromkeys((*step.from_runs, *step.consumed))
     ]
-    rejected = sum(part.rows for run in read for part in run.extract.quarantine)
+    read = [run.extract for run in runs if run.extract.parts or not run.extract.expired]
+    rejected = sum(part.rows for extract in read for part in extract.quarantine)
     requested = manifest.request.entities if manifest.request else ()
     return Evidence(
         manifest=manifest,
         parts=_parts(lake.storage, step.consumed, step.from_runs, step.anew),
         coverage=[read_coverage(lake.storage, name) for name in requested],
-        received=sum(run.rows() for run in read) + rejected,
+        received=sum(run.rows() for run in runs) + rejected,
         quarantined=rejected + sum(counts.quarantined for counts in step.counts.values()),
         max_quarantine_share=max_quarantine_share,
     )

@@ -20,6 +20,7 @@ LAYERS = [
     "oltp",
     "session",
     "inspect maintenance",
+    "retention",
     "pipeline",
     "extract",
     "planning",

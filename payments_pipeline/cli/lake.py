@@ -6,7 +6,7 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Mapping
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 from rich.console import Console
@@ -16,6 +16,7 @@ from payments_pipeline.cli.terminal import table_of
 from payments_pipeline.flow import Quiet
 from payments_pipeline.inspect import Status, read_status, run_query
 from payments_pipeline.maintenance import collect_garbage, verify_lake
+from payments_pipeline.retention import Retention
 from payments_pipeline.session import now, open_existing, open_for_reading
 from payments_pipeline.transform.engine import Result
 
@@ -79,15 +80,40 @@ def verify(context: click.Context, lake: str | None) -> None:
     show_default=True,
     help="Leave younger objects alone.",
 )
+@click.option(
+    "--bronze-days",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Forget bronze older than N days [default: keep it for good].",
+)
+@click.option(
+    "--quarantine-days",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Forget quarantined records older than N days [default: keep them for good].",
+)
+@click.option(
+    "--staging-days",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Forget builds that were not published within N days [default: wait for their audit].",
+)
 @lake_option
 @click.pass_context
-def gc(context: click.Context, dry_run: bool, min_age_hours: float, lake: str | None) -> None:
+def gc(context: click.Context, /, dry_run: bool, min_age_hours: float, lake: str | None, **days: Any) -> None:
     """Remove what no manifest names.
 
     Left-overs of killed runs and of replaced models; never bronze that a manifest names, never what is published.
+
+    With an age, manifests first forget what is older. Bronze is only forgotten once a publication has merged it
+    and while every file of silver is whole; silver and gold stay as they are. A later rebuild keeps the rows that
+    have no bronze any more, but can no longer make them again if their file is damaged.
     """
+    retention = Retention(**{name.removesuffix("_days"): value for name, value in days.items()})
     with open_existing(settings_of(context, lake), now, Quiet()) as opened:
-        removed = collect_garbage(opened, min_age_seconds=min_age_hours * 3600, dry_run=dry_run)
+        removed = collect_garbage(
+            opened, min_age_seconds=min_age_hours * 3600, dry_run=dry_run, retention=retention
+        )
     for key in removed:
         click.echo(key)
     click.echo(f"{len(removed)} objects {'would be' if dry_run else 'were'} removed.", err=True)

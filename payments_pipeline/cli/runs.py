@@ -127,17 +127,21 @@ def run_quality(context: click.Context, lake: str | None) -> None:
 
 
 @click.command(epilog="Example: payments-pipeline rebuild")
+@click.option(
+    "--accept-loss", is_flag=True, help="Publish also without rows whose file and bronze are both gone."
+)
 @lake_option
 @click.pass_context
-def rebuild(context: click.Context, lake: str | None) -> None:
+def rebuild(context: click.Context, lake: str | None, accept_loss: bool) -> None:
     """Build silver and gold anew from all of bronze.
 
     The result is audited and published like any other; its content is the one that runs have built bit by bit.
+    Rows whose bronze 'gc --bronze-days' has removed are kept as they are.
     """
     _on_existing(
         settings_of(context, lake),
         lambda opened, run, share: pipeline.build_and_publish(
-            opened, run, max_quarantine_share=share, rebuild=True
+            opened, run, max_quarantine_share=share, rebuild=True, accept_loss=accept_loss
         ),
     )
 

@@ -24,6 +24,8 @@ _SPOKEN = {
     "quality_skipped": "nothing to audit: {reason}",
     "publish_complete": "published {partitions} partitions",
     "publish_recovered": "finished publishing run {recovered_run_id}, which was interrupted",
+    "rows_kept_without_bronze": "{entity}: {rows} rows kept whose bronze retention has removed",
+    "rows_lost": "{rows} rows are lost: their file was damaged and their bronze is gone",
     "records_quarantined": "{entity}: {records} records put into quarantine",
 }
 

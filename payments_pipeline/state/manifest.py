@@ -69,7 +69,8 @@ class EntityExtract(pydantic.BaseModel):
 class Extract(pydantic.BaseModel):
     """The extraction step; `finished_at` None: some windows are still to be fetched, the parts named are committed.
 
-    `relisted` says why everything covered was listed again, if it was.
+    `relisted` says why everything covered was listed again, if it was. `expired` are the parts and quarantine that
+    retention has removed: silver holds what they told, no build reads them again and nobody misses them.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -78,6 +79,7 @@ class Extract(pydantic.BaseModel):
     entities: dict[str, EntityExtract] = {}
     parts: tuple[BronzePart, ...] = ()
     quarantine: tuple[BronzePart, ...] = ()
+    expired: tuple[BronzePart, ...] = ()
     calls: int = 0
     retries: int = 0
     failures: int = 0

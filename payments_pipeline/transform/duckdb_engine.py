@@ -64,13 +64,19 @@ class DuckDBEngine:
         )
         return BatchCounts(int(str(lines)), int(str(current)))
 
-    def merge(self, model: ModelSpec, spec: EntitySpec, published: Mapping[str, Path]) -> frozenset[str]:
+    def merge(
+        self, model: ModelSpec, spec: EntitySpec, published: Mapping[str, Path], *, whole: bool = False
+    ) -> frozenset[str]:
         with _about(model):
             touched = {str(dt) for (dt,) in self._run(statements.touched(model, spec))}
             if EPOCH_DT in published:
                 touched.add(EPOCH_DT)
-            existing = [published[dt] for dt in sorted(touched) if dt in published]
-            self._show("built.existing", statements.empty_of(model), existing)
+            if whole:
+                touched |= published.keys()
+                self._run(f"create or replace view built.existing as select * from {model.qualified}")
+            else:
+                existing = [published[dt] for dt in sorted(touched) if dt in published]
+                self._show("built.existing", statements.empty_of(model), existing)
             self._run(statements.merged(model, spec))
         return frozenset(touched)
 
@@ -91,9 +97,12 @@ class DuckDBEngine:
                 f"to {_text(str(path))} (format parquet, compression zstd)"
             )
 
-    def show(self, model: ModelSpec, files: Sequence[Path]) -> None:
+    def show(self, model: ModelSpec, files: Sequence[Path], *, aligned: bool = False) -> None:
         with _about(model):
-            self._show(model.qualified, statements.empty_of(model), files)
+            if aligned and files:
+                self._align(model, files)
+            else:
+                self._show(model.qualified, statements.empty_of(model), files)
             self._run(f"drop table if exists {_built(model)}")
 
     def count(self, model: ModelSpec) -> int:
@@ -172,6 +181,17 @@ class DuckDBEngine:
 
     def _show(self, relation: str, empty: str, files: Sequence[Path]) -> None:
         self._run(f"create or replace view {relation} as {self._reading(files) if files else empty}")
+
+    def _align(self, model: ModelSpec, files: Sequence[Path]) -> None:
+        """Show the files with the columns that the model's SQL has now, and see that every value fits."""
+        empty = statements.empty_of(model)
+        now = self._columns(empty)
+        listed = ", ".join(f"{_name(column)}::{kind} as {_name(column)}" for column, kind in now.items())
+        self._run(
+            f"create or replace view {model.qualified} as select {listed} from "
+            f"(({empty}) union all by name {self._reading(files)})"
+        )
+        self._run(f"select max(hash(shown)) from {model.qualified} as shown")
 
     def _reading(self, files: Sequence[Path], *, hive: bool = False) -> str:
         listed = ", ".join(_text(str(file)) for file in files)

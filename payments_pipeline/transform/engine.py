@@ -54,10 +54,13 @@ class Engine(Protocol):
     def load_bronze(self, spec: EntitySpec, files: Sequence[Path]) -> BatchCounts:
         """Make `bronze.<entity>` the latest observation per id in the files; `UnreadableLines` if one is broken."""
 
-    def merge(self, model: ModelSpec, spec: EntitySpec, published: Mapping[str, Path]) -> frozenset[str]:
+    def merge(
+        self, model: ModelSpec, spec: EntitySpec, published: Mapping[str, Path], *, whole: bool = False
+    ) -> frozenset[str]:
         """Build a silver model: `bronze.<entity>` merged into the published partitions it touches.
 
-        Returns the touched `dt`s; rows of other partitions are not read.
+        Returns the touched `dt`s; rows of other partitions are not read. With `whole` all that is shown of the
+        model is merged with, and every published partition counts as touched.
         """
 
     def build(self, model: ModelSpec) -> None:
@@ -69,8 +72,12 @@ class Engine(Protocol):
     def write(self, model: ModelSpec, dt: str, path: Path) -> None:
         """Write one built partition as Parquet, sorted by the model's grain."""
 
-    def show(self, model: ModelSpec, files: Sequence[Path]) -> None:
-        """Let SQL see the files as `<layer>.<model>`; a typed, empty relation when there are none."""
+    def show(self, model: ModelSpec, files: Sequence[Path], *, aligned: bool = False) -> None:
+        """Let SQL see the files as `<layer>.<model>`; a typed, empty relation when there are none.
+
+        With `aligned`, files of another version of the model are shown with its present columns, by name: NULL
+        where a file has none; `ModelError` if a value is not of the column's type.
+        """
 
     def count(self, model: ModelSpec) -> int:
         """How many rows the model shows."""
