@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from mock_api.faults import Latency, Rule
-from mock_api.server import default_start, running
+from mock_api.server import _bound, default_start, running
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -30,6 +30,15 @@ def test_the_server_answers_when_the_block_begins_and_is_gone_when_it_ends(serve
     with pytest.raises(httpx.ConnectError):
         httpx.get(f"{account.url}/health")
     assert set(threading.enumerate()) <= before
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_answers_do_not_wait_to_be_acknowledged(host: str) -> None:
+    """Small packets are sent at once only on a socket that says it is TCP; otherwise each answer takes 40 ms."""
+    with _bound(host, 0) as listener, socket.create_connection(listener.getsockname()[:2]):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.proto == socket.IPPROTO_TCP
 
 
 def test_the_server_ends_though_a_request_is_still_under_way(serve: Serve) -> None:
