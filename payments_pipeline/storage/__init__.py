@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from payments_pipeline.errors import UsageError
-from payments_pipeline.storage.base import ABSENT, ObjectInfo, Storage, Traffic
+from payments_pipeline.storage.base import ABSENT, ObjectInfo, Storage, StorageOptions, Traffic, is_key
 from payments_pipeline.storage.local import LocalStorage
 from payments_pipeline.storage.memory import MemoryStorage
 
@@ -17,20 +18,37 @@ __all__ = [
     "MemoryStorage",
     "ObjectInfo",
     "Storage",
+    "StorageOptions",
     "Traffic",
     "open_storage",
 ]
 
-SCHEMES: Mapping[str, Callable[[str], Storage]] = {
-    "file": lambda rest: LocalStorage(Path(rest)),
-    "memory": MemoryStorage,
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+
+
+def _s3(rest: str, options: StorageOptions) -> Storage:
+    """A lake in a bucket; boto3 is imported only by who has one."""
+    from payments_pipeline.storage.s3 import S3Storage
+
+    bucket, _, prefix = rest.rstrip("/").partition("/")
+    if not _BUCKET.fullmatch(bucket) or (prefix and not is_key(prefix)):
+        raise UsageError(
+            f"lake 's3://{rest}' is no bucket and prefix (s3://bucket/prefix). Nothing was read or written."
+        )
+    return S3Storage(bucket, prefix, options)
+
+
+SCHEMES: Mapping[str, Callable[[str, StorageOptions], Storage]] = {
+    "file": lambda rest, _: LocalStorage(Path(rest)),
+    "memory": lambda rest, _: MemoryStorage(rest),
+    "s3": _s3,
 }
 
 
-def open_storage(url: str) -> Storage:
+def open_storage(url: str, options: StorageOptions | None = None) -> Storage:
     """The storage behind `url`: a folder's path, or `scheme://…` for one of `SCHEMES`.
 
-    Nothing is created or contacted yet. `UsageError` for an unknown scheme.
+    No lake is created or contacted yet. `UsageError` for an unknown scheme, or a URL that names no lake.
     """
     scheme, separator, rest = url.partition("://")
     if not separator:
@@ -40,4 +58,4 @@ def open_storage(url: str) -> Storage:
             f"lake {url!r} has the unknown scheme {scheme!r}; known: a folder's path, "
             + ", ".join(f"{name}://" for name in SCHEMES)
         )
-    return SCHEMES[scheme](rest)
+    return SCHEMES[scheme](rest, options or StorageOptions())

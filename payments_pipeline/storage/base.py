@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Literal, Protocol
 
 from payments_pipeline.errors import StorageError
 
@@ -26,10 +26,20 @@ def check_key(key: str) -> None:
     Names between single slashes: none is empty, begins with a dot or is longer than 255 bytes; no control
     characters and no backslashes; 1,024 bytes in all.
     """
+    if not is_key(key):
+        raise StorageError(
+            f"key {key[:80]!r} cannot be used in a lake, or is too long; nothing was read or written."
+        )
+
+
+def is_key(key: str) -> bool:
+    """Whether `check_key` lets it pass."""
     if _CONTROL.search(key) or not _KEY.fullmatch(key):
-        raise StorageError(f"key {key[:80]!r} cannot be used in a lake; nothing was read or written.")
-    if len(key.encode()) > _LONGEST_KEY or max(len(name.encode()) for name in key.split("/")) > _LONGEST_NAME:
-        raise StorageError(f"key {key[:80]!r}… is too long for a lake; nothing was read or written.")
+        return False
+    return (
+        len(key.encode()) <= _LONGEST_KEY
+        and max(len(name.encode()) for name in key.split("/")) <= _LONGEST_NAME
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,18 @@ class ObjectInfo:
     key: str
     size: int
     modified: float
+
+
+@dataclass(frozen=True, slots=True)
+class StorageOptions:
+    """What a storage cannot learn from its URL; a local folder needs none of it.
+
+    `encryption` is the server-side encryption to ask for, `kms_key_id` its key, if it is not the store's default.
+    """
+
+    region: str | None = None
+    encryption: Literal["AES256", "aws:kms"] | None = None
+    kms_key_id: str | None = None
 
 
 class Traffic:
