@@ -29,6 +29,7 @@ from payments_pipeline.state.manifest import (
 from payments_pipeline.state.snapshot import snapshot_of
 from payments_pipeline.storage import Storage
 from payments_pipeline.stripe.client import StripeClient
+from payments_pipeline.webhooks.roll import Notices, settle, take_notices
 from payments_pipeline.stripe.envelope import identity
 
 _IDS_PER_PART = 500
@@ -85,9 +86,12 @@ class Extraction:
         try:
             self._note_held()
             self._note(pending, observed=False)
+            notices = self._received(request)
+            if before.parts:  # what an earlier attempt has read may be older than these events
+                self._land(self._changed([], notices))
             self._note(before.parts, observed=True)
             self._land(plan.jobs)
-            self._land(self._changed(pending))
+            self._land(self._changed([*pending, *self.manifest.extract.parts], notices))
             if not request.backfill:
                 self._land(self._unconfirmed(request, everything=plan.relist is not None))
             self._close_references()
@@ -97,9 +101,10 @@ class Extraction:
             self._extend(
                 EVENTS, Window(unread_since(coverage[EVENTS]) or self._run.ceiling, self._run.ceiling)
             )
-        self._update(finished_at=self._lake.clock())
+        self._update(finished_at=self._lake.clock(), webhooks=before.webhooks + notices.parts)
         self.manifest = self.manifest.model_copy(update={"outcome": "extracted"})
         write_manifest(self._lake.storage, self.manifest)
+        settle(self._lake.storage, notices.parts)
         return self.manifest
 
     def _land(self, jobs: Sequence[Job]) -> None:
@@ -164,13 +169,20 @@ class Extraction:
                 "records_quarantined", entity=part.entity, records=part.rows, key=part.key
             )
 
-    def _changed(self, pending: Sequence[BronzePart]) -> list[Job]:
+    def _received(self, request: Request) -> Notices:
+        """The events that webhooks brought and no run has dealt with; none for a run that follows no events."""
+        if request.backfill or EVENTS not in request.entities:
+            return Notices()
+        return take_notices(self._lake, self._run, self._lease)
+
+    def _changed(self, parts: Sequence[BronzePart], notices: Notices) -> list[Job]:
         """Retrievals of every object that an event not yet in silver names, unless this run has read it anyway.
 
-        What this run has read was read after its ceiling was frozen, so it is newer than any event below it.
+        What this run has read was read after its ceiling was frozen and the journal was rolled, so it is newer
+        than any of these events.
         """
-        parts = [part for part in (*pending, *self.manifest.extract.parts) if part.entity == EVENTS]
-        files = [self._lake.storage.localize(part.key) for part in parts]
+        read = [self._lake.storage.localize(part.key) for part in parts if part.entity == EVENTS]
+        files = [*read, *notices.files]
         return self._retrievals(self._lake.engine.changed_ids(ENTITIES[EVENTS], files))
 
     def _unconfirmed(self, request: Request, *, everything: bool) -> list[Job]:

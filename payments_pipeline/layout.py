@@ -18,8 +18,12 @@ BRONZE = "bronze/"
 QUARANTINE = "quarantine/"
 MANIFESTS = "_state/manifests/run_"
 LATEST = "_state/manifests/_latest/"
+WEBHOOKS = "bronze/source=stripe/entity=webhook_events/"
+WEBHOOK_LOG = "_state/webhooks.json"
+WEBHOOK_INDEX = "_state/webhook_index/"
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_JOURNAL = re.compile(r"/dt=([\d-]{10})/journal=(\d+)/")
 
 
 def checked_run_id(run_id: str) -> str:
@@ -82,3 +86,29 @@ def watermark(entity: str) -> str:
 def quality_report(run_id: str) -> str:
     """Key of a run's quality report."""
     return f"_state/reports/quality_{run_id}.json"
+
+
+def webhook_part(dt: str, book: int, number: int) -> str:
+    """Key of what a webhook receiver keeps at once; the numbers of a book begin with 1 and leave no gap."""
+    return f"{WEBHOOKS}dt={dt}/journal={book:08d}/part-{number:08d}.jsonl"
+
+
+def webhook_quarantine(dt: str, book: int, digest: str) -> str:
+    """Key of one delivery that could not be kept as bronze, named by the digest of its bytes."""
+    return f"quarantine/source=stripe/entity=webhook_events/dt={dt}/journal={book:08d}/part-{digest}.jsonl"
+
+
+def webhook_book(key: str) -> tuple[str, int] | None:
+    """The date and the book of something that a webhook receiver keeps; None if the key is nothing of the kind."""
+    found = _JOURNAL.search(key)
+    return (found[1], int(found[2])) if found else None
+
+
+def webhook_index(book: int) -> str:
+    """Key of the index of all events up to and including a book."""
+    return f"{WEBHOOK_INDEX}{book:08d}.bin"
+
+
+def reconciliation_report(name: str, ending: str) -> str:
+    """Key of a report that compares webhooks with the events feed."""
+    return f"_state/reports/reconcile_{name}.{ending}"

@@ -24,7 +24,7 @@ LAYERS = [
     "pipeline",
     "extract",
     "planning stretch",
-    "quality publish build",
+    "quality publish build webhooks",
     "lake",
     "bronze",
     "transform",

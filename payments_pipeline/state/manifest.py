@@ -70,7 +70,8 @@ class Extract(pydantic.BaseModel):
     """The extraction step; `finished_at` None: some windows are still to be fetched, the parts named are committed.
 
     `relisted` says why everything covered was listed again, if it was. `expired` are the parts and quarantine that
-    retention has removed: silver holds what they told, no build reads them again and nobody misses them.
+    retention has removed: silver holds what they told, no build reads them again and nobody misses them. `webhooks`
+    are the parts of received events whose objects the run has retrieved.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -80,6 +81,7 @@ class Extract(pydantic.BaseModel):
     parts: tuple[BronzePart, ...] = ()
     quarantine: tuple[BronzePart, ...] = ()
     expired: tuple[BronzePart, ...] = ()
+    webhooks: tuple[BronzePart, ...] = ()
     calls: int = 0
     retries: int = 0
     failures: int = 0

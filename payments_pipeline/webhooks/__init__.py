@@ -1,0 +1,1 @@
+"""Webhooks: received, kept beside the other bronze, used as notices of change, compared with the events feed."""
