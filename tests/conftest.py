@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import Account, Command, account_of, command_in, run
+from tests.seaweed import BUCKET, Seaweed, new_prefix, shared_seaweed
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - only a parent for folders with names of their own
 
@@ -77,3 +79,19 @@ def command(folder: Path, lake: Path, small: Account) -> Command:
 def command_for(folder: Path) -> Callable[..., Command]:
     """Makes the installed command with an environment of the test's own."""
     return lambda **environ: command_in(folder, **environ)
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    """A real S3 server, the same for all workers of this session."""
+    base = tmp_path_factory.getbasetemp()
+    with shared_seaweed(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) as server:
+        yield server
+
+
+@pytest.fixture
+def on_seaweed(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a lake in a bucket; nothing is there yet. The environment lets boto3 find the server."""
+    for name, value in seaweed.environ().items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{new_prefix()}"

@@ -50,12 +50,7 @@ class Seaweed:
 
     def environ(self) -> dict[str, str]:
         """What boto3 needs to know to work on it."""
-        return {
-            "AWS_ENDPOINT_URL": self.endpoint,
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
-            "AWS_REGION": "us-east-1",
-        }
+        return environ_of(self.endpoint)
 
     def start(self) -> None:
         """Start the process; it may not answer yet."""
@@ -147,6 +142,16 @@ def shared_seaweed(meeting: Path) -> Iterator[Seaweed]:
             if known["users"] == 1:
                 server.kill()
                 shutil.rmtree(server.folder, ignore_errors=True)
+
+
+def environ_of(endpoint: str) -> dict[str, str]:
+    """The environment in which boto3 works on an S3 server of the tests."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
 
 
 def new_prefix() -> str:

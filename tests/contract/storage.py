@@ -78,6 +78,11 @@ def raced(work: Callable[[int], object]) -> list[object]:
 class StorageContract:
     """Everything `payments_pipeline.storage.base.Storage` promises. Subclasses provide the fixture `storage`."""
 
+    rounds = 10
+    """How often what only one may win is raced for."""
+    many = 1100
+    """How many objects the listing test writes; more than one page, where there are pages."""
+
     def test_what_was_put_is_read(self, storage: Storage) -> None:
         """The bytes come back as they went in, empty ones too."""
         for data in (b"", b"one", b"\0\r\n\xff"):
@@ -206,7 +211,7 @@ class StorageContract:
                 stream.write(str(number).encode() * 1000)
             return number
 
-        for _ in range(10):
+        for _ in range(self.rounds):
             outcomes = raced(create)
             [winner] = [outcome for outcome in outcomes if isinstance(outcome, int)]
             assert storage.read("race") == str(winner).encode() * 1000
@@ -241,7 +246,7 @@ class StorageContract:
         def swap(number: int) -> object:
             return storage.swap("s", b"%d %s" % (number, version.encode()), expected=version)
 
-        for _ in range(10):
+        for _ in range(self.rounds):
             outcomes = raced(swap)
             winners = [outcome for outcome in outcomes if isinstance(outcome, str)]
             assert len(winners) == 1
@@ -340,9 +345,6 @@ class StorageContract:
         with ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda key: storage.put(key, b""), keys))
         assert [info.key for info in storage.list("many/")] == sorted(keys)
-
-    many = 1100
-    """How many objects the listing test writes; more than one page, where there are pages."""
 
     def test_listing_survives_deletion(self, storage: Storage) -> None:
         """What is deleted while a listing is read costs nothing but its own line."""
