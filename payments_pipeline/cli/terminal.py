@@ -26,6 +26,7 @@ _SPOKEN = {
     "publish_recovered": "finished publishing run {recovered_run_id}, which was interrupted",
     "rows_kept_without_bronze": "{entity}: {rows} rows kept whose bronze retention has removed",
     "rows_lost": "{rows} rows are lost: their file was damaged and their bronze is gone",
+    "fetch_complete": "wrote {records} records to {folder}",
     "records_quarantined": "{entity}: {records} records put into quarantine",
 }
 
