@@ -14,6 +14,7 @@ from payments_pipeline.lake import Lake
 from payments_pipeline.state.head import Head, RunLine, read_head
 from payments_pipeline.storage import Storage
 from payments_pipeline.transform.engine import Result
+from payments_pipeline.webhooks.books import Standing, standing
 
 _READS, _PAUSE_SECONDS = 50, 0.1
 
@@ -40,6 +41,7 @@ class Status:
     pending: tuple[str, ...]
     coverage: tuple[CoverageLine, ...]
     runs: tuple[RunLine, ...]
+    webhooks: Standing | None = None
 
     def as_json(self) -> dict[str, object]:
         """The same as JSON values."""
@@ -51,6 +53,7 @@ class Status:
             "pending": list(self.pending),
             "coverage": [asdict(line) for line in self.coverage],
             "runs": [line.model_dump(mode="json") for line in self.runs],
+            "webhooks": asdict(self.webhooks) if self.webhooks else None,
         }
 
 
@@ -65,6 +68,7 @@ def read_status(storage: Storage, now: datetime) -> Status:
         pending=head.pending,
         coverage=tuple(_coverage_line(storage, name, now) for name in ENTITIES),
         runs=tuple(reversed(head.runs)),
+        webhooks=standing(storage),
     )
 
 

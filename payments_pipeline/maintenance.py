@@ -20,6 +20,7 @@ from payments_pipeline.state.head import fence, read_head
 from payments_pipeline.state.lease import Holder, Lease
 from payments_pipeline.state.manifest import Manifest, all_runs, read_manifest
 from payments_pipeline.storage import Storage
+from payments_pipeline.webhooks.books import journal_damage, recorded
 
 _SHOWN = 20
 
@@ -27,7 +28,8 @@ _SHOWN = 20
 def verify_lake(lake: Lake) -> int:
     """How many objects were found as recorded; `CorruptObject` naming every one that is not.
 
-    Covers each run's bronze and quarantine, every published partition, and the state files' own checksums.
+    Covers each run's bronze and quarantine, received webhooks, every published partition, and the state files' own
+    checksums.
     """
     for name in ENTITIES:
         read_coverage(lake.storage, name)
@@ -39,6 +41,8 @@ def verify_lake(lake: Lake) -> int:
         except ObjectMissing:
             damaged.append(f"{key} is missing")
         count += 1
+    received, bad = journal_damage(lake.storage)
+    count, damaged = count + received, damaged + bad
     if damaged:
         more = f"; and {len(damaged) - _SHOWN} more" if len(damaged) > _SHOWN else ""
         raise CorruptObject(
@@ -75,6 +79,7 @@ def collect_garbage(
             for prefix in (layout.STAGING, layout.BRONZE, layout.QUARANTINE, "silver/", "gold/")
             for info in storage.list(prefix)
             if info.key not in named and info.modified <= oldest and not _is_orphan(info.key, runs)
+            if layout.webhook_book(info.key) is None  # receivers write without a lease, and runs tidy up after them
         ]
         if not dry_run:
             for key in removed:
@@ -89,6 +94,7 @@ def _recorded(lake: Lake) -> Iterator[tuple[str, str]]:
     for run_id in all_runs(lake.storage):
         for part in _parts(read_manifest(lake.storage, run_id)):
             yield part.key, part.sha256
+    yield from recorded(lake.storage)
     for document in lake.latest().values():
         for partition in document.partitions.values():
             yield partition.key, partition.sha256
@@ -97,6 +103,7 @@ def _recorded(lake: Lake) -> Iterator[tuple[str, str]]:
 def _parts(manifest: Manifest) -> Iterator[BronzePart | Partition]:
     yield from manifest.extract.parts
     yield from manifest.extract.quarantine
+    yield from manifest.extract.webhooks
 
 
 def _is_orphan(key: str, runs: Collection[str]) -> bool:

@@ -126,9 +126,11 @@ def _check_silver(lake: Lake) -> None:
 
 def _without_parts(run: Manifest, *, bronze: bool, quarantine: bool) -> Manifest:
     extract = run.extract
-    gone = (*(extract.parts if bronze else ()), *(extract.quarantine if quarantine else ()))
+    received = (*extract.parts, *extract.webhooks)
+    gone = (*(received if bronze else ()), *(extract.quarantine if quarantine else ()))
     changes = {
         "parts": () if bronze else extract.parts,
+        "webhooks": () if bronze else extract.webhooks,
         "quarantine": () if quarantine else extract.quarantine,
         "expired": (*extract.expired, *gone),
     }
@@ -137,7 +139,7 @@ def _without_parts(run: Manifest, *, bronze: bool, quarantine: bool) -> Manifest
 
 def _named(run: Manifest) -> set[str]:
     staged = run.transform.staged if run.transform is not None and run.publish is None else ()
-    parts = (*run.extract.parts, *run.extract.quarantine)
+    parts = (*run.extract.parts, *run.extract.quarantine, *run.extract.webhooks)
     return {*(part.key for part in parts), *(entry.staged_key for entry in staged)}
 
 

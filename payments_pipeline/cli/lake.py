@@ -131,6 +131,11 @@ def _print_status(found: Status) -> None:
     console.print(table_of(("entity", "covered from", "to (watermark)", "behind", "gaps"), coverage))
     runs = [(line.run_id, line.outcome, f"{line.at:%Y-%m-%d %H:%M:%S}", line.rows) for line in found.runs]
     console.print(table_of(("run", "outcome", "at (UTC)", "records"), runs))
+    if found.webhooks is not None:
+        console.print(
+            f"webhooks: {found.webhooks.events} events received, {found.webhooks.waiting} wait for the next run",
+            highlight=False,
+        )
 
 
 def _write_table(result: Result, stream: TextIO) -> None:

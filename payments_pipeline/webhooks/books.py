@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from hashlib import sha256
@@ -132,6 +133,53 @@ def read_index(storage: Storage, log: Log) -> Seen:
     for key in rolled_parts(storage):
         seen.note(kept.digests() for kept in read_part(storage, key).kept)
     return seen
+
+
+def recorded(storage: Storage) -> Iterator[tuple[str, str]]:
+    """(key, sha256) of what the log names: the parts that wait, and the index."""
+    log = read_log(storage)[0]
+    if log is not None:
+        yield from ((part.key, part.sha256) for part in log.waiting)
+        if log.index:
+            yield layout.webhook_index(log.rolled), log.index
+
+
+def journal_damage(storage: Storage) -> tuple[int, list[str]]:
+    """How many parts the journal has, and what is wrong with it: every line carries a checksum of its own."""
+    log = read_log(storage)[0]
+    if log is None:
+        return 0, []
+    try:
+        keys = [key for keys in unrolled(storage, log).values() for key in keys]
+        bad = [f"{key}: {reason}" for key in keys for _, reason in read_part(storage, key).bad]
+    except CorruptObject as error:
+        return 0, [str(error)]
+    except ObjectMissing:  # a run rolls the journal just now
+        return 0, []
+    return len(keys), bad
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Received events: how many in all, how many of them no run has dealt with, when the last of those came (UTC)."""
+
+    events: int
+    waiting: int
+    last: str | None
+
+
+def standing(storage: Storage) -> Standing | None:
+    """How the journal stands; None if nothing was ever received."""
+    log = read_log(storage)[0]
+    if log is None:
+        return None
+    count, last = 0, None
+    for key in (key for keys in unrolled(storage, log).values() for key in keys):
+        with suppress(ObjectMissing):  # rolled just now
+            part = read_part(storage, key)
+            count += len(part.kept)
+            last = part.kept[-1].received_at if part.kept else last
+    return Standing(log.events + count, sum(part.rows for part in log.waiting) + count, last)
 
 
 def _remade(storage: Storage, today: str) -> Log:
