@@ -72,7 +72,8 @@ def collect_garbage(
         oldest = lake.clock().timestamp() - min_age_seconds
         fence(storage, lease)
         forgotten = forget(lake, retention or Retention(), dry_run=dry_run)
-        named = ({key for key, _ in _recorded(lake)} | set(_awaiting_audit(storage))) - forgotten
+        named = {key for key, _ in _recorded(lake)} | set(_awaiting_audit(storage))
+        named -= forgotten
         runs = set(all_runs(storage))
         removed = [
             info.key

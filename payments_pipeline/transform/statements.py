@@ -171,7 +171,8 @@ def unreconciled(spec: EntitySpec, model: ModelSpec) -> str:
     """Where the files' latest states and silver differ, per created date and currency.
 
     The lines are read as plain JSON, on another path than the one that built silver. An object of which only
-    the deletion was observed carries no date or amount, and is compared by its id alone.
+    the deletion was observed carries no date or amount, and is compared by its id alone. One that silver knows
+    from a newer observation is left out: the files are those of an old run that went on.
     """
     amount, currency = spec.amount or ("none", "none")
     silver_amount = f"silver.{amount.removeprefix('amount_')}_minor" if spec.amount else "null::bigint"
@@ -179,23 +180,29 @@ def unreconciled(spec: EntitySpec, model: ModelSpec) -> str:
     key = name(model.grain[0])
     return f"""
 {_plain_latest(amount, currency)},
+current as (
+    select latest.*
+    from latest
+    left join {model.qualified} as silver on latest.id = silver.{key}
+    where silver._observed_at is null or silver._observed_at <= latest.newest::timestamp
+),
 received as (
     select
         case when not gone then strftime(make_timestamp(created * 1000000), '%Y-%m-%d') end as day,
         case when not gone then currency end as currency,
         count(*) as objects,
         sum(amount) as total
-    from latest
+    from current
     group by all
 ),
 held as (
     select
-        case when not latest.gone then strftime(silver.created_at, '%Y-%m-%d') end as day,
-        case when not latest.gone then {silver_currency} end as currency,
+        case when not current.gone then strftime(silver.created_at, '%Y-%m-%d') end as day,
+        case when not current.gone then {silver_currency} end as currency,
         count(*) as objects,
-        sum(case when not latest.gone then {silver_amount} end) as total
+        sum(case when not current.gone then {silver_amount} end) as total
     from {model.qualified} as silver
-    inner join latest on silver.{key} = latest.id
+    inner join current on silver.{key} = current.id
     group by all
 )
 select
@@ -235,7 +242,8 @@ lines as (
     from texts
 ),
 latest as (
-    select * from lines
+    select *, max(seen) over (partition by id) as newest
+    from lines
     qualify row_number() over (partition by id order by gone, seen desc, place desc, position desc) = 1
 )
 """.strip()

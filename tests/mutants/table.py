@@ -154,7 +154,7 @@ MUTANTS = (
         f"{P}/transform/statements.py",
         "left join observed on existing.{key} = observed._id and observed._seen >= existing._observed_at",
         "left join observed on existing.{key} = observed._id",
-        f"{HISTORY}::test_an_old_run_continued_after_a_newer_one_undoes_nothing",
+        f"{UNIT}/test_publish.py::test_an_old_run_that_goes_on_passes_the_audit",
     ),
     # Reading the API
     Mutant(
@@ -243,6 +243,20 @@ MUTANTS = (
         "named: set[str] = set()",
         f"{UNIT}/test_maintenance.py::test_gc_removes_what_nothing_names",
     ),
+    Mutant(
+        "retention forgets bronze that nothing was built from",
+        f"{P}/retention.py",
+        "if run.run_id in merged and run.run_id not in needed",
+        "if run.extract.finished_at",
+        f"{UNIT}/test_retention.py::test_bronze_that_is_not_merged_is_never_forgotten",
+    ),
+    Mutant(
+        "a rebuild drops the rows whose bronze retention has removed",
+        f"{P}/pipeline.py",
+        "thinned = _thinned(lake.storage) if anew else frozenset()",
+        "thinned: frozenset[str] = frozenset()",
+        f"{UNIT}/test_retention.py::test_a_rebuild_keeps_what_has_no_bronze_any_more",
+    ),
     # One writer
     Mutant(
         "a lease that is held is taken all the same",
@@ -290,8 +304,8 @@ MUTANTS = (
     Mutant(
         "a file that DuckDB wrote is not synced",
         f"{P}/storage/local.py",
-        "                os.fsync(stream.fileno())\n            self._folder",
-        "                pass\n            self._folder",
+        "                os.fsync(stream.fileno())\n                size",
+        "                size",
         ORDER,
     ),
     # Figures

@@ -18,7 +18,7 @@ from payments_pipeline.flow import EPOCH_DT
 from payments_pipeline.inspect import run_query
 from payments_pipeline.lake import Lake
 from payments_pipeline.maintenance import verify_lake
-from payments_pipeline.state.head import read_head
+from payments_pipeline.state.head import commit, read_head
 from payments_pipeline.state.manifest import read_manifest, write_manifest
 from payments_pipeline.storage import Storage
 from tests.lakes import (
@@ -286,6 +286,17 @@ def test_rows_that_nobody_observed_again_stay(lake: Lake) -> None:
     counts = done.counts["charges"]
     assert (counts.before, counts.inserted, counts.after) == (2, 1, 3)
     assert rows(lake, "select count(*) from silver.charges") == [(3,)]
+
+
+def test_an_old_run_that_goes_on_passes_the_audit(lake: Lake) -> None:
+    """What it saw before newer runs did is compared with nothing: it neither undoes their amounts nor stops later runs."""
+    land(lake, "old", [page([charge(0, amount=1), charge(1)], seen=10)])
+    land(lake, "new", [page([charge(0, amount=2)], seen=20)])
+    publish(lake, "new")
+    with pipeline.opened(lake, "old") as run:
+        commit(lake.storage, run.lease, lambda head: head.model_copy(update={"pending": ("old",)}))
+    publish(lake, "later")
+    assert rows(lake, "select amount_minor from silver.charges order by 1") == [(2,), (1001,)]
 
 
 def test_too_many_quarantined_records_stop_the_run(lake: Lake, root: Path) -> None:

@@ -14,6 +14,7 @@ from payments_pipeline.errors import CorruptObject, ModelError, PipelineError, Q
 from payments_pipeline.lake import Lake
 from payments_pipeline.maintenance import collect_garbage, verify_lake
 from payments_pipeline.retention import Retention
+from payments_pipeline.state.head import commit
 from payments_pipeline.state.manifest import read_manifest, write_manifest
 from payments_pipeline.state.snapshot import read_latest
 from payments_pipeline.storage import LocalStorage
@@ -163,6 +164,14 @@ def test_bronze_that_is_not_merged_is_never_forgotten(
     land(lake, "fifth", [page([charge(5, amount=7)], seen=32)])
     publish(lake, "fifth")
     assert ("ch_00000006",) in rows(lake, "select charge_id from silver.charges")
+
+
+def test_bronze_of_a_run_that_goes_on_is_not_forgotten(lake: Lake, root: Path) -> None:
+    """A run id that is used again is pending again: what it has landed is read once more."""
+    with pipeline.opened(lake, "first") as run:
+        commit(lake.storage, run.lease, lambda head: head.model_copy(update={"pending": ("first",)}))
+    assert _gc(lake, bronze=1) == []
+    assert _bronze(root) == {"first", "second"}
 
 
 def test_bronze_that_a_staged_build_was_made_from_is_needed_for_its_audit(lake: Lake, root: Path) -> None:
