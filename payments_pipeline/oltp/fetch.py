@@ -31,7 +31,7 @@ LISTS = (
 
 _METHODS_OF = "payment_methods of"
 _BATCH = 500
-_ABANDONED = timedelta(hours=1)
+_ABANDONED = timedelta(minutes=1)
 _UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
