@@ -40,7 +40,7 @@ LAYER_OF = {name: number for number, line in enumerate(LAYERS) for name in line.
 
 DOORS = {
     "duckdb": {"transform/duckdb_engine.py"},
-    "boto3": {"storage/s3_client.py"},
+    "boto3": {"storage/s3_client.py", "oltp/gold.py", "oltp/ingest.py"},
     "botocore": {"storage/s3.py", "storage/s3_client.py"},
     "httpx": {"stripe/client.py"},
     "tenacity": {"stripe/retry.py"},

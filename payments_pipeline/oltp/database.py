@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import psycopg
 import sqlalchemy
@@ -17,6 +18,9 @@ from payments_pipeline.settings import Settings
 
 DATABASE, TEST_DATABASE = "stripe_db", "stripe_test"
 """The database that the commands work on, and one beside it for experiments."""
+
+Connection: TypeAlias = psycopg.Connection
+"""An open connection, for whoever only passes it on."""
 
 _MAINTENANCE = "postgres"
 _CONNECT_SECONDS = 10

@@ -1,0 +1,122 @@
+"""The lake as a source: silver says which state of which object is published, bronze has it as received."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+import msgspec
+import pyarrow.parquet
+
+from payments_pipeline.bronze import OBSERVED_FORMAT, check_part
+from payments_pipeline.errors import StorageError
+from payments_pipeline.flow import BronzePart
+from payments_pipeline.lake import Lake
+from payments_pipeline.oltp.source import RETRIEVED, Observation, Source
+from payments_pipeline.session import open_for_reading
+from payments_pipeline.settings import Settings
+from payments_pipeline.state.head import read_head
+from payments_pipeline.state.manifest import all_runs, read_manifest
+
+
+class _Meta(msgspec.Struct):
+    observed_at: str
+    source: str
+    offset: int
+
+
+class _Line(msgspec.Struct):
+    data: msgspec.Raw
+    meta: _Meta
+
+
+class _Identity(msgspec.Struct):
+    id: str
+
+
+class Snapshot:
+    """What one publication of the lake shows: silver says which state of which object, bronze has it as received."""
+
+    retrieves = False
+
+    def __init__(self, lake: Lake, tables: Iterable[str]) -> None:
+        self.tables = tuple(tables)
+        self._lake = lake
+        self._head = read_head(lake.storage)
+        if self._head.published is None:
+            raise StorageError(
+                f"nothing is published in {lake.storage.url} yet; 'payments-pipeline run-pipeline' publishes. "
+                "Nothing was written."
+            )
+        self._latest = lake.latest()
+        self.name = f"lake, as published by {self._head.published}"
+
+    def read(self, table: str) -> Iterator[Observation]:
+        shown, deleted = self._shown(table)
+        missing = set(shown)
+        for part in self._parts(table):
+            for position, line in self._lines(part):
+                object_id = msgspec.json.decode(line.data, type=_Identity).id
+                seen = line.meta.observed_at
+                if object_id not in shown or seen > shown[object_id]:
+                    continue
+                if seen == shown[object_id]:
+                    missing.discard(object_id)
+                elif object_id not in deleted:
+                    continue  # of what is deleted, the last state before that is wanted too
+                rank = 0 if line.meta.source == "list" else RETRIEVED
+                observed = datetime.strptime(seen, OBSERVED_FORMAT).replace(tzinfo=UTC)
+                yield Observation(
+                    bytes(line.data), observed, rank + line.meta.offset, f"{part.key}, line {position}"
+                )
+        if missing:
+            raise StorageError(
+                f"{self._lake.storage.url} shows {len(missing)} {table} whose bronze is gone ({min(missing)}, …). "
+                "Nothing was written; fill the tables from the API ('--source api') instead."
+            )
+
+    def retrieve(self, table: str, ids: Iterable[str]) -> Iterator[Observation]:
+        return iter(())
+
+    def has_changed(self) -> bool:
+        now = read_head(self._lake.storage)
+        return (now.published, now.publishing) != (self._head.published, None)
+
+    def _shown(self, table: str) -> tuple[dict[str, str], set[str]]:
+        """When each object that silver shows was last observed, and which of them are deleted."""
+        key = self._lake.models.get(f"silver.{table}").grain[0]
+        shown: dict[str, str] = {}
+        deleted: set[str] = set()
+        for partition in self._latest[f"silver.{table}"].partitions.values():
+            rows = pyarrow.parquet.read_table(
+                self._lake.verified(partition), columns=[key, "_observed_at", "is_deleted"], partitioning=None
+            )
+            for object_id, observed, gone in zip(
+                *(column.to_pylist() for column in rows.columns), strict=True
+            ):
+                shown[object_id] = sys.intern(observed.strftime(OBSERVED_FORMAT))
+                if gone:
+                    deleted.add(object_id)
+        return shown, deleted
+
+    def _parts(self, table: str) -> Iterator[BronzePart]:
+        for run_id in all_runs(self._lake.storage):
+            for part in read_manifest(self._lake.storage, run_id).extract.parts:
+                if part.entity == table:
+                    check_part(self._lake.storage, part)
+                    yield part
+
+    def _lines(self, part: BronzePart) -> Iterator[tuple[int, _Line]]:
+        decoder = msgspec.json.Decoder(_Line)
+        with self._lake.storage.localize(part.key).open("rb") as stream:
+            for number, line in enumerate(stream, start=1):
+                yield number, decoder.decode(line)
+
+
+@contextmanager
+def lake_source(settings: Settings, tables: Iterable[str]) -> Iterator[Callable[[], Source]]:
+    """The lake that the settings name, each time as it is then published, for as long as the block lasts."""
+    with open_for_reading(settings) as lake:
+        yield lambda: Snapshot(lake, tables)

@@ -1,0 +1,202 @@
+"""Brings what is staged into the tables: newer states only, missing parents as stubs, all in one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+from sqlalchemy import Column, Table
+
+from payments_pipeline.oltp.stage import execute, name, staging
+from payments_pipeline.oltp.tables import TABLES, content_columns
+
+_LOCK = 0x7374726970655F  # one loader at a time in a database: whoever comes second waits for the first
+_TRIES = 5
+_LINK = "pg_temp.charge_link"
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """What became of one table's staged objects; `older` were passed over because the table knows newer states.
+
+    `stubs` were made for other tables' references to it, `marked` were found to be deleted.
+    """
+
+    table: str
+    inserted: int
+    updated: int
+    marked: int
+    older: int
+    stubs: int
+
+
+def merge(connection: psycopg.Connection, tables: Sequence[Table]) -> list[Merged]:
+    """Bring the staged objects of `tables` into them, in the order of references; all of it or, on any error, nothing.
+
+    Taken again from its beginning if another session got in its way.
+    """
+    ordered = [table for table in TABLES.values() if table in tables]
+    for attempt in range(_TRIES):
+        try:
+            with connection.transaction():
+                execute(connection, "select pg_advisory_xact_lock(%s)", _LOCK)
+                return _merge_all(connection, ordered)
+        except (psycopg.errors.DeadlockDetected, psycopg.errors.SerializationFailure):
+            if attempt + 1 == _TRIES:
+                raise
+    raise AssertionError("the last try returns or raises")
+
+
+def link_charges(connection: psycopg.Connection, staged: Sequence[Table]) -> None:
+    """Make the temporary table of each charge's invoice, from what is staged and what the tables hold.
+
+    Of several payments of one charge the paid one counts, then the default one, then the first.
+    """
+    payments = _newest(
+        TABLES["invoice_payments"],
+        staged,
+        "invoice_id, payment_intent_id, charge_id, status, is_default, created_at",
+    )
+    charges = _newest(TABLES["charges"], staged, "payment_intent_id")
+    execute(connection, f"drop table if exists {_LINK}")
+    execute(
+        connection,
+        f"""
+        create temporary table charge_link as
+        with payments as ({payments}), charges as ({charges}),
+        pairs as (
+            select charges.id as charge, payments.* from charges join payments using (payment_intent_id)
+            union all
+            select payments.charge_id, payments.* from payments where charge_id is not null
+        )
+        select distinct on (charge) charge as id, invoice_id from pairs
+        order by charge, status = 'paid' desc nulls last, is_default desc nulls last, created_at, id
+        """,
+    )
+    execute(connection, f"analyze {_LINK}")
+
+
+def expected(table: Table) -> str:
+    """A SELECT of the staged states as they should be in the table: `content_columns`, and when they were observed."""
+    values = ", ".join(f"{_value(column)} as {name(column.name)}" for column in content_columns(table))
+    link = f" left join {_LINK} as link on link.id = staged.id" if table.name == "charges" else ""
+    return f"select {values}, staged.observed_at from {staging(table)} as staged{link} where not staged.gone"
+
+
+def parents(table: Table) -> Iterator[tuple[Column[Any], Table]]:
+    """Each referring column and the table it refers to."""
+    for column in table.columns:
+        for key in column.foreign_keys:
+            yield column, key.column.table
+
+
+def missing_parents(parent: Table, staged: Sequence[Table], *, held: bool = True) -> str:
+    """A SELECT of the ids that staged objects refer to, and that are neither staged nor (if `held`) in the table."""
+    references = " union ".join(
+        f"select {name(column.name)} as id from ({expected(child)}) as child"
+        for child in staged
+        for column, target in parents(child)
+        if target is parent
+    )
+    known = [parent.name] if held else []
+    known += [staging(parent)] if parent in staged else []
+    tests = "".join(
+        f" and not exists (select from {place} as known where known.id = wanted.id)" for place in known
+    )
+    return f"select id from ({references or 'select null::text as id'}) as wanted where id is not null{tests}"
+
+
+def _merge_all(connection: psycopg.Connection, tables: Sequence[Table]) -> list[Merged]:
+    link_charges(connection, tables)
+    stubs = {
+        parent.name: execute(
+            connection,
+            f"insert into {parent.name} (id) {missing_parents(parent, tables)} on conflict do nothing",
+        ).rowcount
+        for parent in TABLES.values()
+    }
+    merged = {table.name: _merge(connection, table) for table in tables}
+    execute(
+        connection,
+        f"update charges set invoice_id = link.invoice_id from {_LINK} as link "
+        "where link.id = charges.id and charges.invoice_id is distinct from link.invoice_id "
+        "and not charges.is_stub and charges.raw ->> 'invoice' is null",
+    )
+    nothing = (0, 0, 0, 0)
+    return [
+        Merged(table, *merged.get(table, nothing), stubs=stubs[table])
+        for table in TABLES
+        if table in merged or stubs[table]
+    ]
+
+
+def _merge(connection: psycopg.Connection, table: Table) -> tuple[int, int, int, int]:
+    """Rows inserted, updated, marked as deleted, and passed over as older."""
+    older = _count(
+        connection,
+        f"select count(*) from {staging(table)} as staged join {table.name} as held using (id) "
+        "where not gone and staged.observed_at < held.observed_at",
+    )
+    new = _count(
+        connection,
+        f"select count(*) from {staging(table)} as staged "
+        f"where not gone and not exists (select from {table.name} as held where held.id = staged.id)",
+    )
+    written = execute(connection, _upsert(table)).rowcount
+    marked = execute(connection, _mark(table)).rowcount
+    return new, written - new, marked, older
+
+
+def _upsert(table: Table) -> str:
+    """Insert what is new; update what is newer and differs. What is the same is not even locked."""
+    columns = [name(column.name) for column in content_columns(table)]
+    listed = ", ".join(columns)
+    assignments = ", ".join(f"{column} = excluded.{column}" for column in [*columns[1:], "observed_at"])
+    differs = f"({_of('held', columns)}) is distinct from ({_of('staged', columns)})"
+    return f"""
+        insert into {table.name} as target ({listed}, observed_at)
+        select {_of("staged", columns)}, staged.observed_at
+        from ({expected(table)}) as staged left join {table.name} as held on held.id = staged.id
+        where held.observed_at is null or staged.observed_at >= held.observed_at and {differs}
+        on conflict (id) do update set {assignments}
+        where target.observed_at is null or target.observed_at <= excluded.observed_at
+    """
+
+
+def _mark(table: Table) -> str:
+    """Note deletions; an object first heard of by its deletion becomes a stub."""
+    return f"""
+        insert into {table.name} as target (id, deletion_observed_at)
+        select id, observed_at from {staging(table)} where gone
+        on conflict (id) do update set deletion_observed_at = excluded.deletion_observed_at
+        where not target.deleted and (target.deletion_observed_at is null
+            or target.deletion_observed_at < excluded.deletion_observed_at)
+    """
+
+
+def _value(column: Column[Any]) -> str:
+    if column.table.name == "charges" and column.name == "invoice_id":
+        return "coalesce(staged.invoice_id, link.invoice_id)"
+    return f"staged.{name(column.name)}"
+
+
+def _newest(table: Table, staged: Sequence[Table], columns: str) -> str:
+    """A SELECT of the objects that are staged, and of those in the table that are not."""
+    held = f"select id, {columns} from {table.name} as held"
+    if table not in staged:
+        return held
+    return (
+        f"select id, {columns} from {staging(table)} where not gone union all {held} "
+        f"where not exists (select from {staging(table)} as staged where staged.id = held.id and not gone)"
+    )
+
+
+def _of(relation: str, columns: Sequence[str]) -> str:
+    return ", ".join(f"{relation}.{column}" for column in columns)
+
+
+def _count(connection: psycopg.Connection, statement: str) -> int:
+    found = execute(connection, statement).fetchone()
+    return int(found[0]) if found else 0

@@ -1,0 +1,174 @@
+"""Brings objects into staging tables, which only this connection sees and which vanish with it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from sqlalchemy import Column, Table
+from sqlalchemy.dialects import postgresql
+
+from payments_pipeline.errors import StorageError
+from payments_pipeline.oltp.record import Reader, Row, WrongObject
+from payments_pipeline.oltp.source import Observation, Source
+from payments_pipeline.oltp.tables import content_columns
+from payments_pipeline.screen import Rejected
+
+_SHOWN = 20
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+
+@dataclass(slots=True)
+class Rejects:
+    """The objects that cannot be rows. They are kept in `file`, bytes and reason, which is made with the first."""
+
+    file: Path
+    count: int = 0
+    shown: list[str] = field(default_factory=list)
+
+    def add(self, table: str, observation: Observation, reason: str) -> None:
+        """Keep one; the first few are also told."""
+        line = {
+            "table": table,
+            "place": observation.place,
+            "reason": reason,
+            "record_base64": base64.b64encode(observation.text).decode(),
+        }
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            with self.file.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise StorageError(
+                f"{self.file} cannot be written: {error.strerror}. The database is as it was."
+            ) from error
+        self.count += 1
+        if self.count <= _SHOWN:
+            self.shown.append(f"{observation.place}: {reason}")
+
+    def size(self) -> int:
+        """How many bytes the file has."""
+        return self.file.stat().st_size if self.count else 0
+
+    def rewind(self, count: int, size: int) -> None:
+        """Forget all but the first `count`, which took `size` bytes."""
+        if self.count > count:
+            os.truncate(self.file, size)
+            self.count = count
+            del self.shown[count:]
+
+
+def execute(connection: psycopg.Connection, statement: str, *values: object) -> psycopg.Cursor:
+    """Run SQL that was put together from names of tables and columns; values are always parameters."""
+    return connection.execute(statement.encode(), values or None)
+
+
+def name(identifier: str) -> str:
+    """An identifier as SQL."""
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+def staging(table: Table) -> str:
+    """The name of a table's staging table."""
+    return f"pg_temp.{name('stage_' + table.name)}"
+
+
+def sql_type(column: Column[Any]) -> str:
+    """The PostgreSQL type of a column."""
+    return column.type.compile(dialect=_DIALECT)
+
+
+def create_staging(connection: psycopg.Connection, table: Table) -> None:
+    """An empty staging table: the columns that hold the object, and what is known of the observation.
+
+    A row with `gone` says only that the object was seen to be deleted.
+    """
+    columns = ", ".join(f"{name(column.name)} {sql_type(column)}" for column in content_columns(table))
+    execute(connection, f"drop table if exists {staging(table)}")
+    execute(
+        connection,
+        f"create temporary table {name('stage_' + table.name)} "
+        f"({columns}, observed_at timestamptz not null, position bigint not null, gone boolean not null)",
+    )
+
+
+def fill(connection: psycopg.Connection, source: Source, table: Table, rejects: Rejects) -> int:
+    """Copy every object of the table to staging, those that cannot be rows to `rejects`; how many were read.
+
+    The server refuses some numbers that are valid JSON. Only then is every number looked at, in a second pass.
+    """
+    before = rejects.count, rejects.size()
+    try:
+        return _copy(connection, table, Reader(table), source.read(table.name), rejects)
+    except psycopg.DataError:
+        rejects.rewind(*before)
+        return _copy(connection, table, Reader(table, strict=True), source.read(table.name), rejects)
+
+
+def fill_by_id(
+    connection: psycopg.Connection, source: Source, table: Table, ids: list[str], rejects: Rejects
+) -> int:
+    """The same for single objects, added to what is staged; how many the source gave."""
+    reader = Reader(table, strict=True)
+    return _copy(connection, table, reader, source.retrieve(table.name, ids), rejects)
+
+
+def settle(connection: psycopg.Connection, table: Table) -> None:
+    """Of each object keep the newest state and the newest mark of deletion, and let the planner know the size."""
+    stage = staging(table)
+    execute(
+        connection,
+        f"""
+        delete from {stage} as staged using (
+            select ctid, row_number() over (
+                partition by id, gone order by observed_at desc, position desc
+            ) as place
+            from {stage}
+            where id in (select id from {stage} group by id having count(*) > 1)
+        ) as ranked
+        where staged.ctid = ranked.ctid and ranked.place > 1
+        """,
+    )
+    execute(connection, f"analyze {stage} (id)")
+
+
+def _copy(
+    connection: psycopg.Connection,
+    table: Table,
+    reader: Reader,
+    observations: Iterator[Observation],
+    rejects: Rejects,
+) -> int:
+    columns = [column.name for column in content_columns(table)]
+    names = ", ".join(name(column) for column in [*columns, "observed_at", "position", "gone"])
+    empty: tuple[None, ...] = (None,) * (len(columns) - 1)
+    read = 0
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"copy {staging(table)} ({names}) from stdin".encode()) as copy,
+    ):
+        for observation in observations:
+            read += 1
+            row = _row(reader, observation, table, rejects)
+            if row is not None:
+                values = row.values or (row.id, *empty)
+                copy.write_row((*values, observation.observed_at, observation.position, row.values is None))
+    return read
+
+
+def _row(reader: Reader, observation: Observation, table: Table, rejects: Rejects) -> Row | None:
+    try:
+        return reader(observation.text)
+    except Rejected as reason:
+        rejects.add(table.name, observation, str(reason))
+    except WrongObject as error:
+        raise WrongObject(
+            f"{observation.place} {error}. Nothing was kept; the database is as it was."
+        ) from error
+    return None
