@@ -23,7 +23,7 @@ from payments_pipeline.pipeline import Account
 from payments_pipeline.settings import STRIPE_URL, Settings
 from payments_pipeline.state.head import Head, read_head
 from payments_pipeline.state.manifest import Manifest, Request
-from payments_pipeline.storage import Storage, open_storage
+from payments_pipeline.storage import Storage, StorageOptions, open_storage
 from payments_pipeline.stripe.client import ClientOptions, StripeClient
 from payments_pipeline.transform.duckdb_engine import DuckDBEngine, EngineOptions
 from payments_pipeline.transform.models import discover, sql_root
@@ -54,15 +54,25 @@ class Source:
 
 
 @contextmanager
+def storage_of(settings: Settings) -> Iterator[Storage]:
+    """The storage that the settings name, closed when the block ends; whether a lake is in it is not looked at."""
+    options = StorageOptions(settings.aws_region, settings.s3_sse, settings.s3_kms_key_id)
+    storage = open_storage(settings.lake, options)
+    try:
+        yield storage
+    finally:
+        storage.close()
+
+
+@contextmanager
 def open_lake(
     settings: Settings, clock: Clock, reporter: Reporter, *, scratch: Path | None = None
 ) -> Iterator[Lake]:
     """The lake that the settings name, closed when the block ends.
 
-    DuckDB keeps temporary files in `scratch`, or else in the lake, from where they can be moved into place.
+    DuckDB keeps temporary files in `scratch`, or else in the storage's own, from where they can be moved into place.
     """
-    storage = open_storage(settings.local_data_dir)
-    try:
+    with storage_of(settings) as storage:
         steady = steady_clock(clock, read_head(storage), reporter)
         engine = _engine(settings, storage, scratch or storage.scratch())
         lake = Lake(storage, engine, discover(sql_root()), VerifiedFiles(storage), steady, reporter)
@@ -70,8 +80,6 @@ def open_lake(
             yield lake
         finally:
             engine.close()
-    finally:
-        storage.close()
 
 
 @contextmanager
@@ -145,9 +153,11 @@ def new_run_id() -> str:
 
 
 def _check_exists(settings: Settings) -> None:
-    if read_head(open_storage(settings.local_data_dir)) == Head(lake_id=""):
+    with storage_of(settings) as storage:
+        is_empty = read_head(storage) == Head(lake_id="")
+    if is_empty:
         raise StorageError(
-            f"there is no lake in {settings.local_data_dir}; 'payments-pipeline run-pipeline --days 1' fills one. "
+            f"there is no lake in {settings.lake}; 'payments-pipeline run-pipeline --days 1' fills one. "
             "Nothing was changed."
         )
 
@@ -155,7 +165,7 @@ def _check_exists(settings: Settings) -> None:
 def _engine(settings: Settings, storage: Storage, scratch: Path) -> DuckDBEngine:
     options = EngineOptions(settings.duckdb_memory_limit, settings.duckdb_threads)
     root = Path(storage.url)
-    folders = [root] if root.is_absolute() else []
+    folders = [root] if root.is_absolute() else [storage.scratch()]
     return DuckDBEngine(ENTITIES.values(), folders=folders, scratch=scratch, options=options)
 
 

@@ -23,8 +23,13 @@ class Settings(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     env: str = "DEV"
-    pipeline_env: Literal["LOCAL"] = "LOCAL"
+    pipeline_env: Literal["LOCAL", "AWS"] = "LOCAL"
     local_data_dir: str = pydantic.Field("./_local_data", min_length=1)
+    s3_bucket: str | None = pydantic.Field(None, pattern=r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
+    s3_prefix: str = ""
+    s3_sse: Literal["AES256", "aws:kms"] | None = None
+    s3_kms_key_id: str | None = None
+    aws_region: str | None = None
     mock_api_base_url: str | None = None
     stripe_api_key: pydantic.SecretStr | None = None
     max_page_size: int = pydantic.Field(100, ge=1, le=100)
@@ -59,14 +64,33 @@ class Settings(pydantic.BaseModel):
             raise ValueError("plain http is for this machine only (127.0.0.1, localhost); use https")
         return value.rstrip("/")
 
+    @pydantic.model_validator(mode="after")
+    def _one_lake(self) -> Self:
+        """`UsageError` where two settings would mean two lakes, or one lacks what it needs."""
+        if self.pipeline_env == "AWS" and self.s3_bucket is None:
+            raise UsageError(
+                "PIPELINE_ENV=AWS needs S3_BUCKET, the bucket of the lake. Nothing was read or written."
+            )
+        if self.s3_bucket is not None and "pipeline_env" not in self.model_fields_set:
+            raise UsageError(
+                "S3_BUCKET is set and PIPELINE_ENV is not: set PIPELINE_ENV=AWS for the lake in the bucket, "
+                "PIPELINE_ENV=LOCAL for the one in LOCAL_DATA_DIR. Nothing was read or written."
+            )
+        if self.s3_kms_key_id is not None and self.s3_sse != "aws:kms":
+            raise UsageError("S3_KMS_KEY_ID needs S3_SSE=aws:kms. Nothing was read or written.")
+        return self
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:
-        """The settings in `environ`; an empty variable counts as not set. `UsageError` names what is wrong."""
+        """The settings in `environ`; an empty variable counts as not set. `UsageError` names what is wrong.
+
+        `LOCAL_DATA_DIR=s3://bucket/prefix` is another way to write `PIPELINE_ENV=AWS`, `S3_BUCKET` and `S3_PREFIX`.
+        """
         values = {
             name: environ[name.upper()] for name in cls.model_fields if environ.get(name.upper(), "").strip()
         }
         try:
-            return cls.model_validate(values)
+            return cls.model_validate(_with_bucket(values))
         except pydantic.ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
             name = str(problem["loc"][0]).upper()
@@ -83,6 +107,13 @@ class Settings(pydantic.BaseModel):
             )
 
     @property
+    def lake(self) -> str:
+        """Where the lake is: a folder's path, or `s3://bucket/prefix`."""
+        if self.pipeline_env == "LOCAL":
+            return self.local_data_dir
+        return f"s3://{self.s3_bucket}/{self.s3_prefix.strip('/')}".rstrip("/")
+
+    @property
     def uses_embedded_mock(self) -> bool:
         """Whether the simulated account is to be started inside this process."""
         return self.mock_api_base_url is None and self.stripe_api_key is None
@@ -95,3 +126,18 @@ class Settings(pydantic.BaseModel):
         if self.stripe_api_key is None:
             return 1000.0
         return 50.0 if "_live_" in self.stripe_api_key.get_secret_value() else 20.0
+
+
+def _with_bucket(values: dict[str, str]) -> dict[str, str]:
+    """The values with an `s3://` URL taken apart; `UsageError` if they name another lake beside it."""
+    url = values.get("local_data_dir", "")
+    if not url.startswith("s3://"):
+        return values
+    if values.get("pipeline_env", "AWS") != "AWS" or values.keys() & {"s3_bucket", "s3_prefix"}:
+        raise UsageError(
+            f"LOCAL_DATA_DIR is {url}, and PIPELINE_ENV, S3_BUCKET or S3_PREFIX name another lake; leave one of them "
+            "out. Nothing was read or written."
+        )
+    bucket, _, prefix = url.removeprefix("s3://").partition("/")
+    others = {name: value for name, value in values.items() if name != "local_data_dir"}
+    return {**others, "pipeline_env": "AWS", "s3_bucket": bucket, "s3_prefix": prefix}

@@ -18,14 +18,17 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 def settings_of(context: click.Context, lake: str | None) -> Settings:
     """The environment's settings, with the lake named on the command line if there is one."""
     environ: Mapping[str, str] = context.obj
-    overriding = {"LOCAL_DATA_DIR": lake} if lake else {}
+    named = {"LOCAL_DATA_DIR": lake or "", "PIPELINE_ENV": "", "S3_BUCKET": "", "S3_PREFIX": ""}
+    overriding = named if lake else {}
     return Settings.from_env({**environ, **overriding})
 
 
 def lake_option(command: _F) -> _F:
     """`--lake`, for every command that works on one."""
     return click.option(
-        "--lake", metavar="FOLDER", help="The lake's folder [default: LOCAL_DATA_DIR or ./_local_data]."
+        "--lake",
+        metavar="LAKE",
+        help="A folder, or s3://bucket/prefix [default: what PIPELINE_ENV and its settings name].",
     )(command)
 
 

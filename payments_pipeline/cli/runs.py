@@ -15,10 +15,9 @@ from payments_pipeline.cli.terminal import summary
 from payments_pipeline.entities import ENTITIES, entity
 from payments_pipeline.lake import Lake
 from payments_pipeline.pipeline import Run
-from payments_pipeline.session import execute, new_run_id, now, open_existing
+from payments_pipeline.session import execute, new_run_id, now, open_existing, storage_of
 from payments_pipeline.settings import Settings
 from payments_pipeline.state.manifest import Manifest, Request
-from payments_pipeline.storage import open_storage
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"])
@@ -119,10 +118,12 @@ def run_quality(context: click.Context, lake: str | None) -> None:
     Without RUN_ID, the last run that staged something is audited. Exit code 1: a check failed, nothing changed.
     """
     settings = settings_of(context, lake)
+    with storage_of(settings) as storage:
+        run_id = settings.run_id or pipeline.last_staged(storage)
     _on_existing(
         settings,
         lambda opened, run, share: pipeline.check_and_publish(opened, run, max_quarantine_share=share),
-        run_id=settings.run_id or pipeline.last_staged(open_storage(settings.local_data_dir)),
+        run_id=run_id,
     )
 
 
@@ -170,4 +171,4 @@ def _on_existing(
 def _conclude(manifest: Manifest, settings: Settings) -> None:
     console = Console()
     if console.is_terminal:
-        console.print(summary(manifest, settings.local_data_dir))
+        console.print(summary(manifest, settings.lake))
