@@ -40,7 +40,7 @@ LAYER_OF = {name: number for number, line in enumerate(LAYERS) for name in line.
 
 DOORS = {
     "duckdb": {"transform/duckdb_engine.py"},
-    "boto3": {"storage/s3_client.py", "oltp/gold.py", "oltp/ingest.py"},
+    "boto3": {"storage/s3_client.py"},
     "botocore": {"storage/s3.py", "storage/s3_client.py"},
     "httpx": {"stripe/client.py"},
     "tenacity": {"stripe/retry.py"},
@@ -71,7 +71,14 @@ CALLS = {
     "datetime.utcnow": set(),
     "date.today": set(),
     "time.time": {"cli/mock.py", "session.py", "storage/*"},
-    "time.sleep": {"stripe/client.py", "inspect.py", "storage/local.py", "storage/s3_client.py"},
+    "time.sleep": {
+        "stripe/client.py",
+        "inspect.py",
+        "storage/local.py",
+        "storage/s3_client.py",
+        "oltp/gold.py",
+        "oltp/ingest.py",
+    },
     "random.random": set(),
     "duckdb.connect": {"transform/duckdb_engine.py"},
 }

@@ -76,7 +76,7 @@ def ingest_all(context: click.Context, source: str, folder: Path, lake: str | No
 
 
 @click.command(epilog="Example: payments-pipeline oltp ingest customer --file customers.json")
-@click.argument("table", type=click.Choice(list(TABLES)))
+@click.argument("table", type=click.Choice(list(TABLES)), metavar="TABLE")
 @_source_option
 @_folder_option
 @click.option(
@@ -89,6 +89,9 @@ def ingest_all(context: click.Context, source: str, folder: Path, lake: str | No
 @click.pass_context
 def ingest(context: click.Context, /, table: str, source: str, *, file: Path | None, **options: Any) -> None:
     """Fill one table.
+
+    TABLE is named for one of its objects: customer, payment_method, product, price, subscription, invoice,
+    payment_intent, charge or invoice_payment.
 
     What its objects refer to and no table holds becomes a stub: a row that has only an id until the object comes.
     """
