@@ -7,7 +7,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -18,7 +18,7 @@ from payments_pipeline import layout
 from payments_pipeline.entities import EntitySpec
 from payments_pipeline.errors import CorruptObject, ObjectMissing, StorageError
 from payments_pipeline.flow import BronzePart, Page, RunContext
-from payments_pipeline.screen import Rejected, Screen
+from payments_pipeline.screen import Ids, Rejected, Screen
 from payments_pipeline.storage import Storage
 
 OBSERVED_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
@@ -27,13 +27,14 @@ OBSERVED_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 @dataclass(frozen=True, slots=True)
 class Landed:
-    """Where the records of some pages lie: the bronze parts, and those in quarantine."""
+    """Where the records of some pages lie: the bronze parts, and those in quarantine; and what the parts hold."""
 
     parts: tuple[BronzePart, ...] = ()
     quarantine: tuple[BronzePart, ...] = ()
+    ids: Ids = field(default_factory=Ids)
 
     def __add__(self, other: Landed) -> Landed:
-        return Landed(self.parts + other.parts, self.quarantine + other.quarantine)
+        return Landed(self.parts + other.parts, self.quarantine + other.quarantine, self.ids | other.ids)
 
 
 class PartNames:
@@ -57,25 +58,25 @@ def write_pages(
 
     A part appears whole when the pages end, or not at all if reading them raises. Holds one page in memory.
     """
-    screen = Screen(spec)
+    screen, ids = Screen(spec), Ids()
     name = names()
     lines = _Sink(storage, layout.bronze_part(spec.name, run.ingest_date, run.run_id, name))
     rejects = _Sink(storage, layout.quarantine_part(spec.name, run.ingest_date, run.run_id, name))
     with ExitStack() as stack:
         for page in pages:
-            good, bad = _lines(screen, page, _origin(run, page))
+            good, bad = _lines(screen, page, _origin(run, page), ids)
             lines.write(stack, good)
             rejects.write(stack, bad)
-    return Landed(lines.parts(spec.name, screen.schema), rejects.parts(spec.name, screen.schema))
+    return Landed(lines.parts(spec.name, screen.schema), rejects.parts(spec.name, screen.schema), ids)
 
 
-def _lines(screen: Screen, page: Page, origin: bytes) -> tuple[list[bytes], list[bytes]]:
+def _lines(screen: Screen, page: Page, origin: bytes, ids: Ids) -> tuple[list[bytes], list[bytes]]:
     """A page's lines of bronze and of quarantine."""
     good, bad = [], []
     for offset, record in enumerate(page.records):
         meta = b'%b,"offset":%d}' % (origin, offset)
         try:
-            line = screen.line(record)
+            line = screen.line(record, ids)
         except Rejected as reason:
             bad.append(quarantine_line(record, meta, str(reason)))
         else:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
+from queue import SimpleQueue
 from time import monotonic
 
 from payments_pipeline import layout
@@ -28,12 +31,13 @@ from payments_pipeline.state.manifest import (
 )
 from payments_pipeline.state.snapshot import snapshot_of
 from payments_pipeline.storage import Storage
+from payments_pipeline.stretch import Stretch
 from payments_pipeline.stripe.client import StripeClient
 from payments_pipeline.webhooks.roll import Notices, settle, take_notices
-from payments_pipeline.stripe.envelope import identity
 
 _IDS_PER_PART = 500
-_PAGES_PER_PART = 20
+_PAGES_PER_PART = 40
+"""A killed run lists no more than that again for each window it was listing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,34 +112,69 @@ class Extraction:
         return self.manifest
 
     def _land(self, jobs: Sequence[Job]) -> None:
-        """Fetch the jobs concurrently and commit each part as it ends; the first failure stops the others."""
-        landed: list[BronzePart] = []
+        """Fetch the jobs concurrently and commit each part as it is written; the first failure stops the others."""
         with ThreadPoolExecutor(self._fetching.workers, thread_name_prefix="fetch") as pool:
-            running = {pool.submit(self._fetch, job) for job in jobs}
             try:
-                while running:
-                    done, running = wait(running, return_when=FIRST_COMPLETED)
-                    for fetched in (future.result() for future in done):
-                        self._commit(fetched)
-                        landed += fetched.landed.parts
-                        if fetched.rest is not None:
-                            running.add(pool.submit(self._fetch, fetched.rest))
+                for fetched in self._fetched(jobs, pool):
+                    self._commit(fetched)
+                    ids = fetched.landed.ids
+                    self._lake.engine.note_ids(ENTITIES[fetched.entity], ids.own, ids.wanted)
             except BaseException:
                 self._fetching.client.cancel()
                 pool.shutdown(cancel_futures=True)
                 raise
-        self._note(landed, observed=True)
 
-    def _fetch(self, job: Job) -> _Fetched:
-        """Land one part of the job: all of it, or as many pages as a part holds."""
-        portion = _Portion(job, self._lake.reporter.progress)
-        pages = portion.taken(self._pages(job))
-        landed = write_pages(self._lake.storage, self._run, job.spec, pages, self._names)
-        quarantined = sum(part.rows for part in landed.quarantine)
-        window = portion.window
-        windows = ((window.start, window.end),) if window is not None else ()
-        counts = EntityExtract(windows=windows, quarantined=quarantined, **portion.counts)
-        return _Fetched(job.spec.name, landed, counts, portion.rest)
+    def _fetched(self, jobs: Sequence[Job], pool: ThreadPoolExecutor) -> Iterator[_Fetched]:
+        """The parts of all jobs as they are written, those of one window newest first.
+
+        A worker that finds no job left takes half of the largest window that another is listing.
+        """
+        news: SimpleQueue[_Fetched | Future[None] | None] = SimpleQueue()
+        waiting = deque(_Task(job, _stretch(job)) for job in jobs)
+        running: dict[Future[None], _Task] = {}
+        while True:
+            while len(running) < self._fetching.workers:
+                task = waiting.popleft() if waiting else _half_of_the_largest(running.values())
+                if task is None:
+                    break
+                future = pool.submit(self._fetch, task, news.put)
+                running[future] = task
+                future.add_done_callback(news.put)
+            if not running:
+                return
+            found = news.get()
+            if isinstance(found, Future):
+                del running[found]
+                found.result()
+            elif found is not None:
+                yield found
+
+    def _fetch(self, task: _Task, tell: Callable[[_Fetched | None], None]) -> None:
+        """Land the task part by part; tell each part, and every page by telling None."""
+        job, stretch = task.job, task.stretch
+        pages = stretch.taken(self._pages(job)) if stretch is not None else self._pages(job)
+        ended = False
+        while not ended:
+            counts = {"listed": 0, "retrieved": 0, "absent": 0}
+            part = islice(pages, _PAGES_PER_PART if stretch is not None else None)
+            counted = self._counted(part, counts, tell)
+            landed = write_pages(self._lake.storage, self._run, job.spec, counted, self._names)
+            quarantined = sum(part.rows for part in landed.quarantine)
+            window = stretch.complete() if stretch is not None else None
+            windows = ((window.start, window.end),) if window is not None else ()
+            ended = stretch is None or stretch.ended
+            extract = EntityExtract(windows=windows, quarantined=quarantined, **counts)
+            tell(_Fetched(job.spec.name, landed, extract))
+
+    def _counted(
+        self, pages: Iterator[Page], counts: dict[str, int], tell: Callable[[None], None]
+    ) -> Iterator[Page]:
+        names = {"list": "listed", "retrieve": "retrieved", "absent": "absent"}
+        for page in pages:
+            counts[names[page.source]] += len(page.records)
+            self._lake.reporter.progress(page.entity, len(page.records))
+            tell(None)
+            yield page
 
     def _pages(self, job: Job) -> Iterator[Page]:
         client = self._fetching.client
@@ -252,50 +291,36 @@ class Extraction:
 
 
 @dataclass(frozen=True, slots=True)
+class _Task:
+    """A job, and what of its window one worker lists; None for retrievals."""
+
+    job: Job
+    stretch: Stretch | None
+
+
+@dataclass(frozen=True, slots=True)
 class _Fetched:
-    """One part of a job: what was landed of which window, and the job for the rest of it."""
+    """One part of a job: what was landed, and what of the window is complete with it."""
 
     entity: str
     landed: Landed
     counts: EntityExtract
-    rest: Job | None
 
 
-class _Portion:
-    """As many pages of a job as one part holds, so that a killed run reads no more than that again.
+def _stretch(job: Job) -> Stretch | None:
+    if job.window is None:
+        return None
+    return Stretch(job.window, ordered=job.spec.created_filter and len(job.spec.listings) == 1)
 
-    Lists are newest first: once some pages are landed, everything newer than the second in which they end is
-    complete. The rest of the window is that second and what is older.
-    """
 
-    def __init__(self, job: Job, progress: Callable[[str, int], None]) -> None:
-        self.counts = {"listed": 0, "retrieved": 0, "absent": 0}
-        self.window = job.window
-        self.rest: Job | None = None
-        self._job = job
-        self._progress = progress
-
-    def taken(self, pages: Iterator[Page]) -> Iterator[Page]:
-        """The pages, counted, until the part is full."""
-        names = {"list": "listed", "retrieve": "retrieved", "absent": "absent"}
-        for number, page in enumerate(pages, 1):
-            self.counts[names[page.source]] += len(page.records)
-            self._progress(page.entity, len(page.records))
-            yield page
-            if number >= _PAGES_PER_PART and self._cut_after(page):
-                return
-
-    def _cut_after(self, page: Page) -> bool:
-        """Whether the window can be divided behind this page, which needs a second that it passes."""
-        window, spec = self._job.window, self._job.spec
-        found = identity(page.records[-1]) if page.records else None
-        if window is None or found is None or found[1] is None:
-            return False
-        if not spec.created_filter or len(spec.listings) > 1 or not window.start < found[1] + 1 < window.end:
-            return False
-        self.window = Window(found[1] + 1, window.end)
-        self.rest = replace(self._job, window=Window(window.start, found[1] + 1))
-        return True
+def _half_of_the_largest(running: Iterable[_Task]) -> _Task | None:
+    """The older half of the window of which most is left to list; None if no half is worth a call."""
+    lists = [(task.stretch, task.job) for task in running if task.stretch is not None]
+    if not lists:
+        return None
+    largest, job = max(lists, key=lambda each: each[0].pages_left())
+    half = largest.halved()
+    return _Task(replace(job, window=half.window), half) if half is not None else None
 
 
 def _added(total: EntityExtract, more: EntityExtract) -> EntityExtract:

@@ -7,14 +7,12 @@ from dataclasses import dataclass
 
 from payments_pipeline.entities import ENTITIES, EntitySpec, entity
 from payments_pipeline.flow import Window
-from payments_pipeline.state.coverage import DAY, Coverage, intersect, plan_windows, sliced, union
+from payments_pipeline.state.coverage import DAY, Coverage, intersect, plan_windows, union
 from payments_pipeline.state.manifest import Request
 
 EVENTS = "events"
 MAX_EVENTS_GAP_DAYS = 25
 """Events are kept for 30 days; after this many unread ones the lake is compared with the account instead."""
-
-_SLICES = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +58,7 @@ def make_plan(
                 safety_seconds=0 if request.backfill else safety_seconds,
             )
             windows = union([*windows, *_changing(spec, known, ceiling, request=request, relist=relist)])
-        slices = sliced(windows, most=_SLICES) if spec.created_filter else windows
-        jobs += [Job(spec, window) for window in slices]
+        jobs += [Job(spec, window) for window in windows]
     return Plan(tuple(jobs), relist)
 
 

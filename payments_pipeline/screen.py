@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import keyword
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import msgspec
 
-from payments_pipeline.entities import EntitySpec, SchemaNode, duckdb_type
+from payments_pipeline.entities import EntitySpec, Reference, SchemaNode, duckdb_type, entity_of_id
 
 MAX_RECORD_BYTES = 16 * 2**20
 """The largest record that bronze takes; a larger one goes to quarantine."""
@@ -31,6 +32,17 @@ class Rejected(ValueError):
     """The record cannot be bronze; the message says why, without its content."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ids:
+    """The ids of the records that passed a screen, and (entity, id) of every object that they refer to."""
+
+    own: set[str] = field(default_factory=set)
+    wanted: set[tuple[str, str]] = field(default_factory=set)
+
+    def __or__(self, other: Ids) -> Ids:
+        return Ids(self.own | other.own, self.wanted | other.wanted)
+
+
 class Screen:
     """Checks records of one entity against its declared columns; nothing is ever coerced.
 
@@ -40,13 +52,17 @@ class Screen:
     def __init__(self, spec: EntitySpec) -> None:
         self.schema = schema_name(spec)
         self._object = spec.object
+        self._references = [(each, _attributes(each)) for each in spec.references]
         declared = dict(spec.columns)
         declared.pop("id")
         kind = _struct(spec.name, declared, id=_Text, deleted=bool)
         self._decoder = msgspec.json.Decoder(kind)
 
-    def line(self, record: bytes) -> bytes:
-        """The record as one line of JSON, every token as received; `Rejected` if it may not be stored."""
+    def line(self, record: bytes, ids: Ids | None = None) -> bytes:
+        """The record as one line of JSON, every token as received; `Rejected` if it may not be stored.
+
+        What it is and refers to is added to `ids`.
+        """
         if len(record) > MAX_RECORD_BYTES:
             raise Rejected(f"larger than {MAX_RECORD_BYTES} bytes")
         try:
@@ -62,6 +78,8 @@ class Screen:
         except RecursionError as error:
             raise Rejected("nested too deeply") from error
         self._check(found)
+        if ids is not None:
+            self._collect(found, ids)
         return compact
 
     def strict_line(self, record: bytes) -> bytes:
@@ -81,6 +99,14 @@ class Screen:
         if found.created is None or not 0 < found.created < _LAST_SECOND:
             raise Rejected("`created` is not a plausible Unix second")
 
+    def _collect(self, found: Any, ids: Ids) -> None:
+        ids.own.add(found.id)
+        for reference, attributes in self._references:
+            for object_id in _values(found, attributes):
+                target = reference.target or entity_of_id(object_id)
+                if target is not None:
+                    ids.wanted.add((target, object_id))
+
 
 def schema_name(spec: EntitySpec) -> str:
     """A short name that changes whenever the entity's declared columns do."""
@@ -91,14 +117,36 @@ def _struct(name: str, schema: Mapping[str, SchemaNode], **required: Any) -> typ
     """A msgspec type of the schema's fields, all optional; `deleted` is optional and False."""
     fields: list[Any] = []
     renamed: dict[str, str] = {}
-    for field, node in schema.items():
-        attribute = f"{field}_" if keyword.iskeyword(field) else field
-        renamed[attribute] = field
-        fields.append((attribute, _type(f"{name}_{field}", node), _default(node)))
-    for field, kind in required.items():
-        fields.insert(0, (field, kind) if field == "id" else (field, kind, False))
+    for column, node in schema.items():
+        attribute = _attribute(column)
+        renamed[attribute] = column
+        fields.append((attribute, _type(f"{name}_{column}", node), _default(node)))
+    for column, kind in required.items():
+        fields.insert(0, (column, kind) if column == "id" else (column, kind, False))
     fields.sort(key=len)
     return msgspec.defstruct(name, fields, rename=renamed)
+
+
+def _attribute(column: str) -> str:
+    return f"{column}_" if keyword.iskeyword(column) else column
+
+
+def _attributes(reference: Reference) -> tuple[str, ...]:
+    """The steps from a record's struct to the ids at the reference's path; an empty step goes through a list."""
+    return tuple(_attribute(step) for step in reference.path.replace("[]", ".").split("."))
+
+
+def _values(node: Any, steps: tuple[str, ...]) -> Iterator[str]:
+    for number, step in enumerate(steps):
+        if node is None:
+            return
+        if not step:
+            for element in node:
+                yield from _values(element, steps[number + 1 :])
+            return
+        node = getattr(node, step)
+    if node is not None:
+        yield node
 
 
 def _type(name: str, node: SchemaNode) -> Any:

@@ -80,15 +80,3 @@ def plan_windows(wanted: Window, coverage: Coverage, *, safety_seconds: int) -> 
     if safety_seconds and coverage.watermark is not None and wanted.end >= coverage.watermark:
         missing.append(Window(max(coverage.watermark - safety_seconds, wanted.start), wanted.end))
     return union(missing)
-
-
-def sliced(windows: Iterable[Window], *, most: int) -> list[Window]:
-    """The same seconds in slices of whole days, at most about `most` of them, so that workers share the load."""
-    windows = list(windows)
-    days = sum(window.end - window.start for window in windows) / DAY
-    width = DAY * max(1, -(-int(days) // most))
-    return [
-        Window(start, min(start + width, window.end))
-        for window in windows
-        for start in range(window.start, window.end, width)
-    ]

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+_SAMPLES = 10
+"""So many answers must have come before the shortest round trip among them is relied on."""
+
+_MARGIN_SECONDS = 0.015
+"""How much shorter than that the way there and the way back of two different calls may be."""
+
 
 class RateLimiter:
     """Makes sure that the API never sees more than `rate` calls in any second, by its own clock.
 
-    There are `rate` slots. A call occupies one from before it is sent until a second after its answer, so however
-    long a call travels, the one that takes over its slot arrives more than a second after it. A rate below one
-    is one slot that stays occupied for longer. The first slots become free evenly over the first second.
+    A bucket of `rate` tokens. A call takes one and gives it back with its answer; another may take that token up as
+    soon as its own call must arrive a second after the last one did. That is a second after the answer, less the
+    shortest round trip seen (and a margin): no call takes less than that to arrive and to be answered. A rate below
+    one is a single token that rests for longer. The first tokens become free evenly over the first second.
 
     Stripe allows 100 calls a second in live mode and 25 in a sandbox (docs.stripe.com/rate-limits), shared by
     everything that uses the account.
@@ -27,23 +35,39 @@ class RateLimiter:
         self._period = max(1.0, 1.0 / rate)
         self._resume_at = now = monotonic()
         self._lock = threading.Lock()
+        self._answers, self._shortest = 0, math.inf
         count = max(1, int(rate))
-        self._free_at: queue.SimpleQueue[float] = queue.SimpleQueue()
+        self._answered_at: queue.SimpleQueue[float] = queue.SimpleQueue()
         for number in range(count):
-            self._free_at.put(now + number * self._period / count)
+            self._answered_at.put(now + (number / count - 1) * self._period)
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Wait until the block may make one call; the slot is kept until the block ends."""
-        free_at = self._free_at.get()
+        """Wait until the block may make one call; the token is kept until the block ends."""
+        answered_at = self._answered_at.get()
+        called_at: float | None = None
         try:
-            while (wait := max(free_at, self._resume_at) - self._monotonic()) > 0:
+            while (wait := self._free_at(answered_at) - self._monotonic()) > 0:
                 self._sleep(wait)
+            called_at = self._monotonic()
             yield
         finally:
-            self._free_at.put(self._monotonic() + self._period)
+            now = self._monotonic()
+            if called_at is not None:
+                self._learn(now - called_at)
+            self._answered_at.put(now)
 
     def pause(self, seconds: float) -> None:
         """Let nobody call for that long: the source asked for it."""
         with self._lock:
             self._resume_at = max(self._resume_at, self._monotonic() + seconds)
+
+    def _free_at(self, answered_at: float) -> float:
+        with self._lock:
+            sure = self._shortest - _MARGIN_SECONDS if self._answers >= _SAMPLES else 0.0
+            return max(answered_at + self._period - min(max(sure, 0.0), self._period), self._resume_at)
+
+    def _learn(self, seconds: float) -> None:
+        with self._lock:
+            self._answers += 1
+            self._shortest = min(self._shortest, seconds)

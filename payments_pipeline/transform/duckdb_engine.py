@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -147,6 +147,13 @@ class DuckDBEngine:
     def collect_ids(self, spec: EntitySpec, files: Sequence[Path], *, observed: bool) -> None:
         if files:
             self._run(statements.collect_ids(spec, observed=observed), _reading_lines(spec, files))
+
+    def note_ids(self, spec: EntitySpec, own: Collection[str], wanted: Collection[tuple[str, str]]) -> None:
+        for role, ids in (("observed", [(spec.name, object_id) for object_id in own]), ("wanted", wanted)):
+            self._run(
+                "insert into built.ids select unnest($entities), unnest($ids), $role",
+                {"entities": [entity for entity, _ in ids], "ids": [found for _, found in ids], "role": role},
+            )
 
     def missing_ids(self) -> Sequence[tuple[str, str]]:
         rows = self._run(statements.MISSING_IDS)

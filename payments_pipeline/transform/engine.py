@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -104,6 +104,9 @@ class Engine(Protocol):
 
         `observed` marks them as read by this very run.
         """
+
+    def note_ids(self, spec: EntitySpec, own: Collection[str], wanted: Collection[tuple[str, str]]) -> None:
+        """Note what `collect_ids` would find in files that this very run has written: their own ids, and (entity, id) that their objects refer to."""
 
     def missing_ids(self) -> Sequence[tuple[str, str]]:
         """(entity, id) of every object that was referred to and is not held, sorted."""

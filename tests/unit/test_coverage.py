@@ -10,11 +10,9 @@ from hypothesis import strategies as st
 
 from payments_pipeline.flow import Window
 from payments_pipeline.state.coverage import (
-    DAY,
     Coverage,
     intersect,
     plan_windows,
-    sliced,
     subtract,
     union,
 )
@@ -113,22 +111,3 @@ def test_without_a_safety_window_a_plan_is_idempotent(wanted: Window, covered: l
     coverage = Coverage(entity="charges").extended(covered)
     after = coverage.extended(plan_windows(wanted, coverage, safety_seconds=0))
     assert plan_windows(wanted, after, safety_seconds=0) == []
-
-
-@given(
-    st.lists(
-        st.builds(lambda a, b: Window(a, a + b), st.integers(0, 50 * DAY), st.integers(0, 20 * DAY)),
-        max_size=3,
-    ),
-    st.integers(1, 12),
-)
-def test_slices_are_the_same_seconds_in_whole_days(windows: list[Window], most: int) -> None:
-    """They touch without overlapping, are whole days but for each window's last, and not many more than asked for."""
-    windows = union(windows)
-    slices = sliced(windows, most=most)
-    assert all(slices)
-    assert union(slices) == windows
-    assert sum(each.end - each.start for each in slices) == sum(each.end - each.start for each in windows)
-    ends = {window.end for window in windows}
-    assert all((each.end - each.start) % DAY == 0 for each in slices if each.end not in ends)
-    assert len(slices) <= most + len(windows) + 1

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -18,22 +19,57 @@ def most_in_a_second(moments: list[float]) -> int:
 
 @given(
     rate=st.floats(0.5, 30),
+    shortest=st.tuples(st.floats(0, 0.5), st.floats(0, 0.5)),
     lives=st.lists(st.tuples(st.floats(0, 2), st.floats(0, 2), st.floats(0, 1)), min_size=1, max_size=90),
 )
 def test_no_second_sees_more_calls_than_the_rate(
-    rate: float, lives: list[tuple[float, float, float]]
+    rate: float, shortest: tuple[float, float], lives: list[tuple[float, float, float]]
 ) -> None:
-    """However long a call travels, at whatever moment of it the server counts it, however long the caller idles."""
+    """However much longer than the quickest a call travels there or back, however long the caller idles."""
     time = Time()
     limiter = RateLimiter(rate, monotonic=time.monotonic, sleep=time.sleep)
     counted = []
-    for travel, work, idle in lives:
+    for there, back, idle in [(0.0, 0.0, 0.0), *lives]:
         with limiter.turn():
-            time.sleep(travel)
+            time.sleep(shortest[0] + there)
             counted.append(time.monotonic())
-            time.sleep(work)
+            time.sleep(shortest[1] + back)
         time.sleep(idle)
     assert most_in_a_second(counted) <= max(1, int(rate))
+
+
+@given(
+    lives=st.lists(
+        st.tuples(st.floats(0, 0.015), st.floats(0, 0.01), st.floats(0, 2)), min_size=1, max_size=90
+    ),
+)
+def test_calls_too_quick_to_measure_are_a_second_apart_from_the_answer(
+    lives: list[tuple[float, float, float]],
+) -> None:
+    """Round trips within the margin save nothing: wherever in them a call is counted, the rate is kept."""
+    time = Time()
+    limiter = RateLimiter(3, monotonic=time.monotonic, sleep=time.sleep)
+    counted = []
+    for round_trip, counted_after, idle in lives:
+        with limiter.turn():
+            time.sleep(min(round_trip, counted_after))
+            counted.append(time.monotonic())
+            time.sleep(round_trip - min(round_trip, counted_after))
+        time.sleep(idle)
+    assert most_in_a_second(counted) <= 3
+
+
+def test_the_way_there_and_back_costs_nothing_once_it_is_known() -> None:
+    """After ten calls of half a second each, the next ones follow a second (and the margin) after each other."""
+    time = Time()
+    limiter = RateLimiter(1, monotonic=time.monotonic, sleep=time.sleep)
+    moments = []
+    for _ in range(14):
+        with limiter.turn():
+            moments.append(time.monotonic())
+            time.sleep(0.5)
+    steps = [later - earlier for earlier, later in pairwise(moments)]
+    assert steps == pytest.approx([1.5] * 9 + [1.015] * 4)
 
 
 def test_the_first_calls_are_spread_over_the_first_second() -> None:
