@@ -29,6 +29,7 @@ from payments_pipeline.state.manifest import (
     all_runs,
     check_same_request,
     find_manifest,
+    measured,
     read_manifest,
     write_manifest,
 )
@@ -147,6 +148,7 @@ def transform(lake: Lake, run: Run, *, rebuild: bool = False, accept_loss: bool 
         digest=content_digest(result),
     )
     manifest = run.manifest.model_copy(update={"transform": step, "quality": None, "outcome": "transformed"})
+    manifest = measured(lake.storage, manifest)
     write_manifest(lake.storage, manifest)
     commit(lake.storage, run.lease, lambda head: head.noted(_line(lake, manifest)))
     lake.reporter.event(

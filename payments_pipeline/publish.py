@@ -12,7 +12,14 @@ from payments_pipeline.lake import Lake
 from payments_pipeline.state.documents import replace
 from payments_pipeline.state.head import Head, RunLine, commit, fence, read_head
 from payments_pipeline.state.lease import Lease
-from payments_pipeline.state.manifest import Manifest, Publish, Transform, read_manifest, write_manifest
+from payments_pipeline.state.manifest import (
+    Manifest,
+    Publish,
+    Transform,
+    measured,
+    read_manifest,
+    write_manifest,
+)
 from payments_pipeline.state.snapshot import Latest, read_listed, snapshot_of
 from payments_pipeline.storage import Storage
 from payments_pipeline.storage.parallel import each
@@ -35,7 +42,7 @@ def publish(lake: Lake, lease: Lease, manifest: Manifest) -> Manifest:
     _list_partitions(lake, lease, manifest.run_id, transform)
     if transform.staged or transform.removed:
         write_views(lake)
-    published = manifest.model_copy(
+    concluded = manifest.model_copy(
         update={
             "epoch": lease.epoch,
             "outcome": "published",
@@ -47,6 +54,7 @@ def publish(lake: Lake, lease: Lease, manifest: Manifest) -> Manifest:
             ),
         }
     )
+    published = measured(lake.storage, concluded)
     write_manifest(lake.storage, published)
     commit(lake.storage, lease, lambda head: _concluded(head, published))
     discard_staging(lake.storage, manifest.run_id, lease.epoch)

@@ -130,8 +130,19 @@ class Publish(pydantic.BaseModel):
     digest: str
 
 
+class Transfer(pydantic.BaseModel):
+    """Bytes of objects that one process read from the lake and wrote to it, up to its last step of the run."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    bytes_read: int
+    bytes_written: int
+
+
 class Manifest(Document):
-    """One run, step by step; a step that has not happened is None. `epoch` is that of its last writer's lease."""
+    """One run, step by step; a step that has not happened is None. `epoch` is that of its last writer's lease.
+
+    `transfers` are by the epoch of the process that made them: a run may be carried by several.
+    """
 
     remedy: ClassVar[str] = "restore the file from a copy: it alone says which bronze this run has landed"
 
@@ -147,10 +158,18 @@ class Manifest(Document):
     transform: Transform | None = None
     quality: Quality | None = None
     publish: Publish | None = None
+    transfers: dict[str, Transfer] = pydantic.Field({})
 
     def rows(self) -> int:
         """Records this run landed in bronze."""
         return sum(part.rows for part in self.extract.parts)
+
+
+def measured(storage: Storage, manifest: Manifest) -> Manifest:
+    """The manifest with what went in and out of `storage` since it was opened, as its epoch's transfer."""
+    traffic = storage.traffic
+    mine = Transfer(bytes_read=traffic.bytes_read, bytes_written=traffic.bytes_written)
+    return manifest.model_copy(update={"transfers": {**manifest.transfers, str(manifest.epoch): mine}})
 
 
 def _seconds(moment: datetime) -> int:
