@@ -158,7 +158,7 @@ class Manifest(Document):
     transform: Transform | None = None
     quality: Quality | None = None
     publish: Publish | None = None
-    transfers: dict[str, Transfer] = pydantic.Field({})
+    transfers: dict[str, Transfer] = pydantic.Field(default_factory=dict)
 
     def rows(self) -> int:
         """Records this run landed in bronze."""
