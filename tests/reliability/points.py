@@ -18,6 +18,7 @@ _KINDS = (
     (r"_state/manifests/_latest/.*", "latest"),
     (r"_state/watermarks/.*", "watermark"),
     (r"_state/reports/.*", "report"),
+    (r"_state/webhook.*", "webhooks"),
     (r"_staging/.*", "staged"),
     (r"bronze/.*", "bronze"),
     (r"quarantine/.*", "quarantine"),
