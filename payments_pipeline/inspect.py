@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TypeVar
 
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import PipelineError, StorageError
@@ -15,7 +16,9 @@ from payments_pipeline.state.head import Head, RunLine, read_head
 from payments_pipeline.storage import Storage
 from payments_pipeline.transform.engine import Result
 from payments_pipeline.webhooks.books import Standing, standing
+from payments_pipeline.webhooks.reconcile import show_reconciliation
 
+_T = TypeVar("_T")
 _READS, _PAUSE_SECONDS = 50, 0.1
 
 
@@ -77,12 +80,26 @@ def run_query(lake: Lake, sql: str, *, sleep: Callable[[float], None] = time.sle
 
     `StorageError` if a run keeps publishing, or was killed while it did.
     """
+
+    def answer() -> Result:
+        lake.show_published()
+        if "webhook_reconciliation" in sql:
+            show_reconciliation(lake)
+        return lake.engine.query(sql)
+
+    return consistently(lake, answer, sleep=sleep)
+
+
+def consistently(lake: Lake, read: Callable[[], _T], *, sleep: Callable[[float], None] = time.sleep) -> _T:
+    """What `read` makes of one publication; called again if a run published meanwhile.
+
+    `StorageError` if a run keeps publishing, or was killed while it did.
+    """
     for _ in range(_READS):
         before = read_head(lake.storage)
         if before.publishing is None:
             try:
-                lake.show_published()
-                answer = lake.engine.query(sql)
+                answer = read()
             except (PipelineError, OSError):
                 if _has_not_changed(lake.storage, before):
                     raise

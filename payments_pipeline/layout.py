@@ -13,6 +13,7 @@ from payments_pipeline.errors import UsageError
 
 HEAD = "_state/lake.json"
 LEASE = "_state/lease.json"
+SIMULATED = "_state/simulated_account.json"
 STAGING = "_staging/"
 BRONZE = "bronze/"
 QUARANTINE = "quarantine/"
@@ -21,6 +22,8 @@ LATEST = "_state/manifests/_latest/"
 WEBHOOKS = "bronze/source=stripe/entity=webhook_events/"
 WEBHOOK_LOG = "_state/webhooks.json"
 WEBHOOK_INDEX = "_state/webhook_index/"
+RECONCILIATION = "_state/reports/webhook_reconciliation.json"
+RECONCILIATION_ROWS = "_state/reports/webhook_reconciliation.parquet"
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
 _JOURNAL = re.compile(r"/dt=([\d-]{10})/journal=(\d+)/")

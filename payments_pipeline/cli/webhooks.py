@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+from datetime import UTC, datetime
 
 import click
 
 from payments_pipeline.cli.context import lake_option, reporting, settings_of
-from payments_pipeline.errors import UsageError
-from payments_pipeline.session import now
+from payments_pipeline.errors import QualityError, UsageError
+from payments_pipeline.session import now, open_existing, open_source, storage_of
 from payments_pipeline.settings import Settings
-from payments_pipeline.storage import open_storage
 from payments_pipeline.stripe.signature import Verifier
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _SHORTEST_SECRET = 8
+_MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"])
 
 
 @click.command(epilog="Example: WEBHOOK_SECRET=whsec_test payments-pipeline run-webhooks --port 8001")
@@ -44,9 +45,12 @@ def run_webhooks(context: click.Context, host: str, port: int, insecure: bool, l
     from payments_pipeline.webhooks.journal import Journal
     from payments_pipeline.webhooks.receiver import Receiver
 
-    with reporting(settings, "webhooks") as reporter, listening(host, port) as listener:
-        journal = Journal(open_storage(settings.local_data_dir), now)
-        receiver = Receiver(journal, now, verifier=verifier, reporter=reporter)
+    with (
+        reporting(settings, "webhooks") as reporter,
+        storage_of(settings) as storage,
+        listening(host, port) as listener,
+    ):
+        receiver = Receiver(Journal(storage, now), now, verifier=verifier, reporter=reporter)
         shown = f"[{host}]" if ":" in host else host
         click.echo(
             f"Receiving webhooks on http://{shown}:{listener.getsockname()[1]}/webhooks/stripe"
@@ -86,3 +90,75 @@ def _require_framework() -> None:
             f"receiving webhooks needs the extra 'webhooks' ({', '.join(missing)} is missing): "
             "pip install 'payments-pipeline[webhooks]'. Nothing was received."
         )
+
+
+@click.command(epilog="Example: payments-pipeline catch-up")
+@lake_option
+@click.pass_context
+def catch_up(context: click.Context, lake: str | None) -> None:
+    """Read the events that could not be delivered.
+
+    After the receiver was down: Stripe knows for 30 days which events it failed to deliver. They are kept like
+    delivered ones, each once, and the next run retrieves the objects they name.
+    """
+    settings = settings_of(context, lake)
+    from payments_pipeline.webhooks.catch_up import catch_up as read_undelivered
+
+    with (
+        reporting(settings, "catch-up"),
+        storage_of(settings) as storage,
+        open_source(settings, storage, now) as source,
+    ):
+        found = read_undelivered(storage, source.client, now)
+    click.echo(f"{found.undelivered} events were not delivered, {found.new} of them are new.")
+
+
+@click.command(epilog="Example: payments-pipeline reconcile --from 2026-01-01 --to 2026-02-01")
+@click.option(
+    "--from", "start", type=_MOMENT, metavar="DATE", required=True, help="UTC date or time, inclusive."
+)
+@click.option("--to", "end", type=_MOMENT, metavar="DATE", help="UTC date or time, exclusive [default: now].")
+@click.option(
+    "--late-seconds",
+    default=300,
+    show_default=True,
+    type=click.IntRange(0),
+    help="A delivery is late from so many seconds after its event.",
+)
+@lake_option
+@click.pass_context
+def reconcile(
+    context: click.Context, /, start: datetime, end: datetime | None, late_seconds: int, lake: str | None
+) -> None:
+    """Compare received webhooks with the events feed and silver.
+
+    Finds what either side missed, what came late or out of order, and what the two tell differently. Writes a report
+    under _state/reports/ and the relation marts.webhook_reconciliation; gold is left alone. Exit code 1: they
+    do not agree.
+    """
+    settings = settings_of(context, lake)
+    from payments_pipeline.extract import read_coverage
+    from payments_pipeline.inspect import consistently
+    from payments_pipeline.webhooks import reconcile as work
+
+    with reporting(settings, "reconcile") as reporter, open_existing(settings, now, reporter) as opened:
+        mark = read_coverage(opened.storage, "events").watermark
+        period = work.Period(
+            start=start.replace(tzinfo=UTC),
+            end=end.replace(tzinfo=UTC) if end else now().replace(microsecond=0),
+            read_until=datetime.fromtimestamp(mark, UTC) if mark is not None else None,
+            late_seconds=late_seconds,
+        )
+        if period.start >= period.end:
+            raise UsageError(
+                f"the beginning (--from) {start} is not before the end (--to) {period.end:%Y-%m-%d %H:%M:%S}. "
+                "Nothing was compared."
+            )
+        found, relation = consistently(opened, lambda: work.reconcile(opened, period))
+        report = work.publish_reconciliation(opened.storage, found, relation)
+        click.echo(opened.storage.read(report).decode(), nl=False)
+        if not found.agrees:
+            raise QualityError(
+                f"webhooks and feed do not agree; see {opened.storage.url}/{report}. Nothing in silver and gold was "
+                "changed; 'payments-pipeline catch-up' and a run read what was missed."
+            )

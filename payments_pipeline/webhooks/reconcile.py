@@ -1,0 +1,279 @@
+"""Compares what webhooks brought with the events feed and with silver, for a period. Changes nothing but its reports."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from payments_pipeline import layout
+from payments_pipeline.bronze import OBSERVED_FORMAT, file_sha256
+from payments_pipeline.errors import CorruptObject, ObjectMissing
+from payments_pipeline.flow import EPOCH_DT
+from payments_pipeline.lake import Lake
+from payments_pipeline.state.documents import Document, load
+from payments_pipeline.storage import Storage
+from payments_pipeline.transform.models import ModelSpec
+from payments_pipeline.transform.reconciliation import (
+    FLAGS,
+    PERIOD,
+    RECEIVED,
+    counts,
+    reconciliation,
+    sample,
+)
+from payments_pipeline.webhooks.books import read_log, read_part, rolled_parts, unrolled
+from payments_pipeline.webhooks.event import Kept
+
+_SAMPLES = 20
+_DISAGREEING = ("is_missing", "is_extra", "is_different", "is_object_stale")
+_TIME = pa.timestamp("us")
+_RECEIVED = pa.schema(
+    [
+        *((name, pa.string()) for name in ("event_id", "type", "object_type", "object_id", "account_id")),
+        *((name, pa.string()) for name in ("request_id", "api_version", "previous_attributes", "origin")),
+        ("created_at", _TIME),
+        ("received_at", _TIME),
+    ]
+)
+_PERIOD = pa.schema(
+    [("starts_at", _TIME), ("ends_at", _TIME), ("read_until", _TIME), ("late_seconds", pa.int64())]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Events created from `start` to before `end` (UTC); deliveries more than `late_seconds` after that are late.
+
+    `read_until` is how far the events feed has been read: what is newer cannot be there yet.
+    """
+
+    start: datetime
+    end: datetime
+    read_until: datetime | None
+    late_seconds: int = 300
+
+
+class Reconciliation(Document):
+    """What was compared, and found: events per flag, and a few of their ids. `sha256` is that of the relation's file."""
+
+    start: datetime
+    end: datetime
+    read_until: datetime | None
+    late_seconds: int
+    events: int
+    received: int
+    counts: dict[str, int]
+    samples: dict[str, tuple[str, ...]]
+    sha256: str
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the two sides know the same of the same events, and silver has followed them."""
+        return not any(self.counts[flag] for flag in _DISAGREEING)
+
+    @property
+    def name(self) -> str:
+        """The period as part of a key."""
+        return f"{self.start:%Y%m%dT%H%M%S}_{self.end:%Y%m%dT%H%M%S}"
+
+
+def reconcile(lake: Lake, period: Period) -> tuple[Reconciliation, Path]:
+    """What the comparison found, and a scratch file of the relation; see `transform/reconciliation.py`.
+
+    Call it where nothing is being published: silver is read as it stands.
+    """
+    lake.show_published()
+    scratch = lake.storage.scratch()
+    rows = {row["event_id"]: row for row in _received(lake.storage, period)}
+    _show(lake, RECEIVED, scratch, pa.Table.from_pylist(list(rows.values()), schema=_RECEIVED))
+    bounds = {
+        "starts_at": _plain(period.start),
+        "ends_at": _plain(period.end),
+        "read_until": _plain(period.read_until) if period.read_until else None,
+        "late_seconds": period.late_seconds,
+    }
+    _show(lake, PERIOD, scratch, pa.Table.from_pylist([bounds], schema=_PERIOD))
+    model = reconciliation(lake.models)
+    lake.engine.build(model)
+    relation = scratch / f"{model.qualified}.parquet"
+    if lake.engine.digests(model):
+        lake.engine.write(model, EPOCH_DT, relation)
+        lake.engine.show(model, [relation])
+    else:
+        pq.write_table(pa.table({}), relation)
+        lake.engine.show(model, [])
+    return _summary(lake, period, relation), relation
+
+
+def publish_reconciliation(storage: Storage, found: Reconciliation, relation: Path) -> str:
+    """Put the relation where `query` finds it, and write the reports; the key of the one for people."""
+    storage.adopt(relation, layout.RECONCILIATION_ROWS)
+    storage.put(layout.RECONCILIATION, found.sealed())
+    storage.put(layout.reconciliation_report(found.name, "json"), _json(found))
+    readable = layout.reconciliation_report(found.name, "md")
+    storage.put(readable, _markdown(found))
+    return readable
+
+
+def show_reconciliation(lake: Lake) -> None:
+    """Let SQL see `marts.webhook_reconciliation`: the last period compared, no rows if there is none.
+
+    `CorruptObject` if the file is not the one that was written.
+    """
+    lake.engine.show(RECEIVED, [])
+    lake.engine.show(PERIOD, [])
+    found, files = load(lake.storage, layout.RECONCILIATION, Reconciliation)[0], []
+    if found is not None and found.events:
+        path = lake.storage.localize(layout.RECONCILIATION_ROWS)
+        if file_sha256(path) != found.sha256:
+            raise CorruptObject(
+                f"{lake.storage.url}/{layout.RECONCILIATION_ROWS} is not the file that was written. It was not served; "
+                "'payments-pipeline reconcile' makes it again."
+            )
+        files = [path]
+    lake.engine.show(reconciliation(lake.models), files)
+
+
+def _show(lake: Lake, model: ModelSpec, scratch: Path, table: pa.Table) -> None:
+    path = scratch / f"{model.qualified}.parquet"
+    pq.write_table(table, path)
+    lake.engine.show(model, [path])
+
+
+def _summary(lake: Lake, period: Period, relation: Path) -> Reconciliation:
+    [(events, received, *flagged)] = lake.engine.query(counts()).rows
+    return Reconciliation(
+        start=period.start,
+        end=period.end,
+        read_until=period.read_until,
+        late_seconds=period.late_seconds,
+        events=int(str(events)),
+        received=int(str(received)),
+        counts={flag: int(str(count)) for flag, count in zip(FLAGS, flagged, strict=True)},
+        samples={
+            flag: tuple(str(row[0]) for row in lake.engine.query(sample(flag, _SAMPLES)).rows)
+            for flag in FLAGS
+        },
+        sha256=file_sha256(relation),
+    )
+
+
+class _Named(msgspec.Struct):
+    id: str | None = None
+    object: str | None = None
+
+
+class _Data(msgspec.Struct):
+    object: _Named = msgspec.field(default_factory=_Named)
+    previous_attributes: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _Request(msgspec.Struct):
+    id: str | None = None
+
+
+class _Event(msgspec.Struct):
+    id: str
+    type: str
+    created: Annotated[int, msgspec.Meta(ge=0, le=4_102_444_800)]
+    account: str | None = None
+    api_version: str | None = None
+    request: _Request | None = None
+    data: _Data = msgspec.field(default_factory=_Data)
+
+
+_decoder = msgspec.json.Decoder(_Event)
+
+
+def _received(storage: Storage, period: Period) -> Iterator[dict[str, object]]:
+    """The events of the period that were received; an event that is not of the usual kind (a thin one) is left out."""
+    for kept in _kept(storage, f"{period.start - timedelta(days=1):%Y-%m-%d}"):
+        try:
+            event = _decoder.decode(kept.event)
+        except msgspec.DecodeError:
+            continue
+        if period.start.timestamp() <= event.created < period.end.timestamp():
+            yield _row(event, kept)
+
+
+def _row(event: _Event, kept: Kept) -> dict[str, object]:
+    previous = bytes(event.data.previous_attributes).decode()
+    return {
+        "event_id": event.id,
+        "type": event.type,
+        "object_type": event.data.object.object,
+        "object_id": event.data.object.id,
+        "account_id": event.account,
+        "request_id": event.request.id if event.request else None,
+        "api_version": event.api_version,
+        "previous_attributes": None if previous == "null" else previous,
+        "origin": kept.origin,
+        "created_at": _plain(datetime.fromtimestamp(event.created, UTC)),
+        "received_at": datetime.strptime(kept.received_at, OBSERVED_FORMAT)
+        .replace(tzinfo=UTC)
+        .replace(tzinfo=None),
+    }
+
+
+def _kept(storage: Storage, since: str) -> Iterator[Kept]:
+    """Everything received on that date or later; an event may come twice."""
+    log = read_log(storage)[0]
+    for keys in unrolled(storage, log).values() if log else ():
+        for key in keys:
+            with suppress(ObjectMissing):  # just rolled: it is found below then
+                yield from read_part(storage, key).kept
+    for key in rolled_parts(storage):
+        if key.removeprefix(f"{layout.WEBHOOKS}dt=") >= since:
+            yield from read_part(storage, key).kept
+
+
+def _plain(moment: datetime) -> datetime:
+    """UTC without saying so, as the lake's timestamps are."""
+    return moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _json(found: Reconciliation) -> bytes:
+    content = {"agrees": found.agrees, **found.model_dump(mode="json", exclude={"sha256"})}
+    return json.dumps(content, indent=2).encode() + b"\n"
+
+
+_MEANINGS: Mapping[str, str] = {
+    "is_missing": "in the feed, and no webhook brought it",
+    "is_caught_up": "brought by catch-up, not by a webhook",
+    "is_extra": "brought by a webhook, and not in the feed though it was read",
+    "is_late": "delivered late",
+    "is_out_of_order": "delivered after a newer event about the same object",
+    "is_different": "the webhook and the feed tell it differently",
+    "is_object_stale": "silver has not read the object since",
+}
+
+
+def _markdown(found: Reconciliation) -> bytes:
+    lines = [
+        f"# Webhooks and events feed, {found.start:%Y-%m-%d %H:%M} to {found.end:%Y-%m-%d %H:%M} UTC",
+        "",
+        f"{found.events} events, {found.received} of them received. "
+        + ("Both sides agree." if found.agrees else "The sides do not agree."),
+        "",
+        "| events | flag | meaning | for example |",
+        "| --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {found.counts[flag]} | `{flag}` | {meaning} | {_ids(found.samples[flag])} |"
+        for flag, meaning in _MEANINGS.items()
+    ]
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _ids(ids: Sequence[str]) -> str:
+    """A few ids as code, in one table cell."""
+    return ", ".join(f"`{each.replace('|', '%7C').replace('`', '%60')}`" for each in ids[:3])
