@@ -8,7 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mock_api.api import create_app
+from mock_api.delivery import Endpoint, delivering
 from mock_api.fault_layer import TRANSPORT
 from mock_api.world import World
 
@@ -79,11 +80,19 @@ def serve(app: ASGIApp, host: str, port: int) -> None:
         uvicorn.Server(_config(app)).run(sockets=[listener])
 
 
-def main_serve(account: Account, *, host: str, port: int, clock: Callable[[], int]) -> None:
-    """Builds the account's world up to the clock's second and serves it in the foreground until interrupted."""
+def main_serve(
+    account: Account, *, host: str, port: int, clock: Callable[[], int], webhooks: Endpoint | None = None
+) -> None:
+    """Builds the account's world up to the clock's second and serves it in the foreground until interrupted.
+
+    What happens from then on is delivered to `webhooks`, if an endpoint is given.
+    """
     world = World(seed=account.seed, start=account.start, customers_per_day=account.customers_per_day)
     world.play(clock())
-    serve(create_app(world, clock=clock), host, port)
+    with ExitStack() as stack:
+        if webhooks is not None:
+            stack.enter_context(delivering(world, webhooks, clock=clock, wall_clock=clock))
+        serve(create_app(world, clock=clock), host, port)
 
 
 def _bound(host: str, port: int) -> socket.socket:

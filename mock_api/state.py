@@ -144,6 +144,10 @@ class State:
 
     # writing
 
+    def note_pending_webhooks(self, event: str, number: int) -> None:
+        """Set how many endpoints have not acknowledged the event; the feed's filter `delivery_success` reads it."""
+        self._change_quietly("events", event, pending_webhooks=number)
+
     def _unique(self, prefix: str) -> str:
         """An id that depends only on the seed, the life it belongs to and its number in that life."""
         number = self._issued[self._origin] = self._issued.get(self._origin, 0) + 1

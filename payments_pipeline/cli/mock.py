@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from datetime import datetime
+from urllib.parse import urlsplit
 
 import click
 
@@ -23,15 +24,32 @@ from payments_pipeline.session import now, require_mock
 @click.option(
     "--start", type=click.DateTime(["%Y-%m-%d"]), help="First day [default: first of the month DAYS ago]."
 )
-def mock_api(days: int, seed: int, customers_per_day: int, port: int, start: datetime | None) -> None:
+@click.option("--webhook-url", metavar="URL", help="Deliver what happens from now on to this endpoint.")
+@click.option(
+    "--webhook-secret", envvar="WEBHOOK_SECRET", metavar="SECRET", help="What signs the deliveries."
+)
+def mock_api(
+    *,
+    days: int,
+    seed: int,
+    customers_per_day: int,
+    port: int,
+    start: datetime | None,
+    webhook_url: str | None,
+    webhook_secret: str | None,
+) -> None:
     """Serve a simulated Stripe account.
 
     On 127.0.0.1 until interrupted; its documentation is at /docs. Use it from another terminal with
-    MOCK_API_BASE_URL=http://127.0.0.1:8000.
+    MOCK_API_BASE_URL=http://127.0.0.1:8000. Webhooks come signed, late, out of order and sometimes twice, and are
+    repeated until they are acknowledged or given up.
     """
     require_mock()
+    from mock_api.delivery import Endpoint
     from mock_api.server import Account, default_start, main_serve
 
+    if webhook_url is not None:
+        _check_webhook(webhook_url, webhook_secret)
     first = start.date() if start else default_start(now().date(), days)
     click.echo(f"Simulated Stripe since {first} on http://127.0.0.1:{port} (documentation: /docs)", err=True)
     try:
@@ -40,8 +58,26 @@ def mock_api(days: int, seed: int, customers_per_day: int, port: int, start: dat
             host="127.0.0.1",
             port=port,
             clock=lambda: int(time.time()),
+            webhooks=Endpoint(webhook_url, (webhook_secret or "").partition(",")[0].strip())
+            if webhook_url
+            else None,
         )
     except OSError as error:
         raise UsageError(
             f"cannot serve on 127.0.0.1:{port}: {error.strerror}; choose another --port."
         ) from error
+
+
+def _check_webhook(url: str, secret: str | None) -> None:
+    """`UsageError` unless something can be delivered there that its receiver believes."""
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise UsageError(
+            f"--webhook-url {url[:80]!r} is no http(s) URL, such as http://127.0.0.1:8001/webhooks/stripe. "
+            "Nothing was served."
+        )
+    if not secret:
+        raise UsageError(
+            "--webhook-url needs the secret that its receiver knows: --webhook-secret, or WEBHOOK_SECRET. "
+            "Nothing was served."
+        )
