@@ -14,6 +14,7 @@ from mock_api.errors import ApiError, unrecognized_url
 from mock_api.fault_layer import FaultLayer
 from mock_api.faults import PREFIX, Faults
 from mock_api.gateway import FORM, Ask, Gateway, Reply
+from mock_api.journal import Written
 from mock_api.reads import read_routes
 from mock_api.routes import Route
 from mock_api.shapes import API_VERSION
@@ -28,16 +29,22 @@ Authorize with any key that begins with `sk_test_` or `rk_test_`, as a bearer to
 
 
 def create_app(
-    world: World, *, clock: Callable[[], int], faults: Faults | None = None, rate_limit: float | None = None
+    world: World,
+    *,
+    clock: Callable[[], int],
+    faults: Faults | None = None,
+    rate_limit: float | None = None,
+    written: Callable[[Written], object] | None = None,
 ) -> FastAPI:
     """The application over `world`, which every request first plays forward to `clock()` (simulated Unix seconds).
 
     `faults` is the script of what goes wrong (none by default), `rate_limit` the requests per real second above which 429 is answered.
+    `written` hears of every request that may change the account, just before it does.
     """
     app = FastAPI(title="Simulated Stripe", description=DESCRIPTION, version=API_VERSION, redoc_url=None)
     # Only documents the key and gives Swagger its field for it: the gateway is what checks it.
     key = Security(HTTPBearer(auto_error=False, scheme_name="API key"))
-    gateway = Gateway(world, clock=clock)
+    gateway = Gateway(world, clock=clock, written=written)
     for route in (*read_routes(), *write_routes()):
         app.add_api_route(
             route.path,

@@ -16,6 +16,7 @@ import msgspec
 from mock_api import forms
 from mock_api.errors import ApiError, bad_request, refused
 from mock_api.idempotency import IdempotencyKeys, Kept
+from mock_api.journal import Written
 from mock_api.routes import Call, Route
 from mock_api.shapes import API_VERSION
 from mock_api.state import WorldError
@@ -58,9 +59,12 @@ class Reply:
 class Gateway:
     """The account behind its API. Requests are answered one at a time under the world's lock."""
 
-    def __init__(self, world: World, *, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, world: World, *, clock: Callable[[], int], written: Callable[[Written], object] | None = None
+    ) -> None:
         self._world = world
         self._clock = clock
+        self._written = written
         self._keys = IdempotencyKeys()
         self._numbers: Iterator[int] = count(1)
 
@@ -68,7 +72,7 @@ class Gateway:
         """The reply of the route at the clock's second, or the error that stands in its place."""
         with self._world.lock:
             self._world.play(self._clock())
-            request_id = f"req_{next(self._numbers):014d}"
+            request_id = ask.headers.get("request-id") or f"req_{next(self._numbers):014d}"
             headers = {"request-id": request_id, "date": formatdate(self._world.now, usegmt=True)}
             try:
                 _authenticate(ask.headers.get("authorization", ""))
@@ -102,6 +106,9 @@ class Gateway:
 
     def _run(self, ask: Ask, route: Route, params: forms.Tree, request_id: str) -> tuple[int, bytes]:
         """Status and body; a declined card is a result, any other refusal is raised as `ApiError`."""
+        if self._written is not None and ask.method != "GET":
+            key = ask.headers.get("idempotency-key")
+            self._written(Written(self._world.now, request_id, ask.method, ask.path, ask.encoded, key))
         # Handlers take what they read out of the parameters, and the idempotency store compares them whole.
         call = Call(self._world, ask.ids, dict(params))
         try:

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pydantic
 
 from payments_pipeline import pipeline
 from payments_pipeline.entities import ENTITIES
-from payments_pipeline.errors import StorageError, UsageError
+from payments_pipeline.errors import StorageError
 from payments_pipeline.extract import Fetching
 from payments_pipeline.flow import Clock, Quiet, Reporter
 from payments_pipeline.lake import Lake, VerifiedFiles
 from payments_pipeline.pipeline import Account
 from payments_pipeline.settings import STRIPE_URL, Settings
+from payments_pipeline.simulation import World, simulated_account
 from payments_pipeline.state.head import Head, read_head
 from payments_pipeline.state.manifest import Manifest, Request
 from payments_pipeline.storage import Storage, StorageOptions, open_storage
@@ -29,16 +29,6 @@ from payments_pipeline.transform.duckdb_engine import DuckDBEngine, EngineOption
 from payments_pipeline.transform.models import discover, sql_root
 
 MOCK_KEY = "sk_test_mock"
-_WORLD_DAYS = 90
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """The simulated account inside the process; the lake remembers it, so that tomorrow's run continues it."""
-
-    seed: int
-    start: str
-    customers_per_day: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,9 +95,7 @@ def open_for_reading(settings: Settings) -> Iterator[Lake]:
 def open_source(settings: Settings, storage: Storage, clock: Clock) -> Iterator[Source]:
     """A client for the API that the settings name; the simulated one is started here if they name none."""
     if settings.uses_embedded_mock:
-        require_mock()
-        world = _world(storage, clock)
-        with _embedded(world, clock) as url, _client(settings, url, clock) as client:
+        with simulated_account(storage, clock) as (world, url), _client(settings, url, clock) as client:
             yield Source(client, world)
     else:
         with _client(settings, settings.mock_api_base_url or STRIPE_URL, clock) as client:
@@ -178,35 +166,3 @@ def _client(settings: Settings, url: str, clock: Clock) -> StripeClient:
         connections=settings.max_connections,
     )
     return StripeClient(options, clock)
-
-
-def _world(storage: Storage, clock: Clock) -> World:
-    from mock_api.server import default_start
-
-    known = read_head(storage).world
-    if known is not None:
-        return World(int(known["seed"]), str(known["start"]), int(known["customers_per_day"]))
-    return World(seed=42, start=str(default_start(clock().date(), _WORLD_DAYS)), customers_per_day=10)
-
-
-@contextmanager
-def _embedded(world: World, clock: Clock) -> Iterator[str]:
-    """The simulated account served on a free port of this machine by a thread of this process."""
-    from mock_api.api import create_app
-    from mock_api.server import running
-    from mock_api.world import World as Business
-
-    business = Business(
-        seed=world.seed, start=date.fromisoformat(world.start), customers_per_day=world.customers_per_day
-    )
-    with running(create_app(business, clock=lambda: int(clock().timestamp()))) as url:
-        yield url
-
-
-def require_mock() -> None:
-    """`UsageError` unless the web framework that the simulated account needs is installed."""
-    if importlib.util.find_spec("fastapi") is None or importlib.util.find_spec("uvicorn") is None:
-        raise UsageError(
-            "the simulated Stripe account needs the extra 'mock': pip install 'payments-pipeline[mock]'. "
-            "Or set STRIPE_API_KEY to read your own account, or MOCK_API_BASE_URL to a running mock API."
-        )

@@ -9,7 +9,8 @@ from urllib.parse import urlsplit
 import click
 
 from payments_pipeline.errors import UsageError
-from payments_pipeline.session import now, require_mock
+from payments_pipeline.session import now
+from payments_pipeline.simulation import require_mock
 
 
 @click.command(epilog="Example: payments-pipeline mock-api --days 30 --port 8000")

@@ -14,9 +14,8 @@ from rich.console import Console
 from payments_pipeline.cli.context import reporting, settings_of
 from payments_pipeline.cli.terminal import table_of
 from payments_pipeline.flow import Reporter
-from payments_pipeline.session import new_run_id, now, open_source
+from payments_pipeline.session import new_run_id, now, open_source, storage_of
 from payments_pipeline.settings import Settings
-from payments_pipeline.storage import open_storage
 from payments_pipeline.stripe.client import StripeClient
 
 
@@ -83,9 +82,9 @@ def fetch(context: click.Context, out: Path) -> None:
 @contextmanager
 def _opened(settings: Settings) -> Iterator[tuple[StripeClient, Reporter]]:
     """A client for the account that the settings name, and a voice."""
-    storage = open_storage(settings.local_data_dir)
-    try:
-        with reporting(settings, new_run_id()) as reporter, open_source(settings, storage, now) as source:
-            yield source.client, reporter
-    finally:
-        storage.close()
+    with (
+        storage_of(settings) as storage,
+        reporting(settings, new_run_id()) as reporter,
+        open_source(settings, storage, now) as source,
+    ):
+        yield source.client, reporter
