@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 
 import click
 
-from mock_api.delivery import Endpoint
 from mock_api.server import Account, default_start, main_serve
 
 
@@ -25,30 +24,13 @@ from mock_api.server import Account, default_start, main_serve
 @click.option(
     "--start", type=click.DateTime(["%Y-%m-%d"]), help="First day [default: first of the month DAYS ago]."
 )
-@click.option("--webhook-url", metavar="URL", help="Deliver what happens from now on to this endpoint.")
-@click.option("--webhook-secret", default="", metavar="SECRET", help="What signs the deliveries.")
-def main(
-    *,
-    days: int,
-    seed: int,
-    customers_per_day: int,
-    port: int,
-    start: datetime | None,
-    webhook_url: str | None,
-    webhook_secret: str,
-) -> None:
+def main(days: int, seed: int, customers_per_day: int, port: int, start: datetime | None) -> None:
     """Serve a simulated Stripe account on 127.0.0.1 until interrupted."""
     first = start.date() if start else default_start(datetime.now(UTC).date(), days)
     account = Account(seed=seed, start=first, customers_per_day=customers_per_day)
     click.echo(f"Simulated Stripe since {first} on http://127.0.0.1:{port} (documentation: /docs)", err=True)
     try:
-        main_serve(
-            account,
-            host="127.0.0.1",
-            port=port,
-            clock=lambda: int(time.time()),
-            webhooks=Endpoint(webhook_url, webhook_secret) if webhook_url else None,
-        )
+        main_serve(account, host="127.0.0.1", port=port, clock=lambda: int(time.time()))
     except OSError as error:
         raise click.ClickException(
             f"cannot serve on 127.0.0.1:{port}: {error.strerror}; choose another --port"
