@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from itertools import pairwise
 from urllib.parse import urlsplit
 
 import click
@@ -68,14 +69,13 @@ def paced(url: str) -> Callable[[], int]:
 
     async def everything() -> int:
         began = time.monotonic()
-        pairs = zip(slices, slices[1:], strict=False)
-        return sum(await asyncio.gather(*(read(first, last, began) for first, last in pairs)))
+        return sum(await asyncio.gather(*(read(first, last, began) for first, last in pairwise(slices))))
 
     return lambda: asyncio.run(everything())
 
 
 def ours(url: str, **environ: str) -> Callable[[], int]:
-    """This project, from the API to committed bronze: lease, screening, checksums, manifests, coverage."""
+    """Our own extraction, from the API to committed bronze: lease, screening, checksums, manifests, coverage."""
     session = importlib.import_module("payments_pipeline.session")
     flow = importlib.import_module("payments_pipeline.flow")
     manifest = importlib.import_module("payments_pipeline.state.manifest")

@@ -80,7 +80,8 @@ def collect_garbage(
             for prefix in (layout.STAGING, layout.BRONZE, layout.QUARANTINE, "silver/", "gold/")
             for info in storage.list(prefix)
             if info.key not in named and info.modified <= oldest and not _is_orphan(info.key, runs)
-            if layout.webhook_book(info.key) is None  # receivers write without a lease, and runs tidy up after them
+            # Receivers write without a lease, and runs tidy up after them.
+            if layout.webhook_book(info.key) is None
         ]
         if not dry_run:
             for key in removed:
