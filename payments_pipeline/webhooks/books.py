@@ -114,6 +114,11 @@ def rolled_parts(storage: Storage) -> Iterator[str]:
     return (info.key for info in storage.list(layout.WEBHOOKS) if layout.webhook_book(info.key) is None)
 
 
+def book_of(key: str) -> int:
+    """The book that a run's part was made of."""
+    return int(PurePosixPath(key).stem.rpartition("-")[2])
+
+
 def read_index(storage: Storage, log: Log) -> Seen:
     """Every event in rolled books; read from their parts if the index is lost or damaged.
 
@@ -188,7 +193,7 @@ def _remade(storage: Storage, today: str) -> Log:
         part.key for run_id in all_runs(storage) for part in read_manifest(storage, run_id).extract.webhooks
     }
     parts = sorted(rolled_parts(storage))
-    rolled = max((int(key.removesuffix(".jsonl").rpartition("-")[2]) for key in parts), default=0)
+    rolled = max(map(book_of, parts), default=0)
     books = [place for info in storage.list(layout.WEBHOOKS) if (place := layout.webhook_book(info.key))]
     last = max((book for _, book in books), default=0)
     return Log(

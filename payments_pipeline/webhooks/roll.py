@@ -23,10 +23,12 @@ from payments_pipeline.webhooks.books import (
     ENTITY,
     Log,
     begun_log,
+    book_of,
     change_log,
     ingest_date,
     read_log,
     read_part,
+    rolled_parts,
     unrolled,
 )
 from payments_pipeline.webhooks.event import read_line
@@ -59,14 +61,16 @@ def take_notices(lake: Lake, run: RunContext, lease: Lease) -> Notices:
 def roll(lake: Lake, run: RunContext, lease: Lease) -> tuple[BronzePart, ...]:
     """Make one bronze part of each book, and remove the books; every part whose events no run has dealt with.
 
-    Receivers go on meanwhile. A killed roll leaves parts that nothing names, for `gc`, or books that were rolled,
-    for the next roll.
+    Receivers go on meanwhile. What a killed roll leaves, parts that count for nothing or books that were rolled, the
+    next one removes.
     """
     storage, today = lake.storage, f"{lake.clock():%Y-%m-%d}"
     if read_log(storage)[0] is None and not any(True for _ in storage.list(layout.WEBHOOKS)):
         return ()
     log, _ = begun_log(storage, today)
     if unrolled(storage, log):
+        for key in [key for key in rolled_parts(storage) if book_of(key) > log.rolled]:
+            storage.delete(key)  # of a roll that was killed: its books are still there
         journal = Journal(storage, lake.clock)
         last = journal.close_book()
         parts = tuple(_rolled(lake, run, log, last))
