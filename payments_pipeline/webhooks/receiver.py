@@ -53,7 +53,7 @@ class Receiver:
 
     Whatever arrives while a group is being written forms the next group, so that one write serves many senders.
     `counts` says how deliveries ended, by name; without a `verifier` everything is believed. Used by one event
-    loop; `start` comes first, `stop` last.
+    loop at a time, until `stop`.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Receiver:
         self._verifier = verifier
         self._reporter = reporter
         self._queue: deque[_Waiting] = deque()
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="journal")
+        self._worker: ThreadPoolExecutor | None = None
         self._writing: asyncio.Task[None] | None = None
 
     async def deliver(self, signature: bytes | None, body: bytes) -> Answer:
@@ -92,7 +92,9 @@ class Receiver:
         """Return when everything that was delivered has its answer."""
         if self._writing is not None:
             await self._writing
-        self._worker.shutdown()
+        if self._worker is not None:
+            self._worker.shutdown()
+            self._worker = None
 
     def waiting(self) -> int:
         """How many deliveries wait for the next write."""
@@ -100,10 +102,10 @@ class Receiver:
 
     async def _write(self) -> None:
         """Write group after group until nothing waits."""
-        loop = asyncio.get_running_loop()
+        self._worker = self._worker or ThreadPoolExecutor(1, thread_name_prefix="journal")
         while self._queue:
             group = [self._queue.popleft() for _ in range(min(len(self._queue), MAX_GROUP))]
-            writing = loop.run_in_executor(self._worker, self._keep, group)
+            writing = asyncio.wrap_future(self._worker.submit(self._keep, group))
             [result] = await asyncio.gather(writing, return_exceptions=True)
             if isinstance(result, BaseException):
                 self.counts["storage_failure"] += len(group)
