@@ -97,7 +97,7 @@ def start(lake: Path, *, is_synced: bool = True) -> tuple[subprocess.Popen[str],
     script = f"{'import sys' if is_synced else _UNSYNCED}; {_MAIN}"
     command = [sys.executable, "-c", script, "run-webhooks", "--port", "0", "--lake", str(lake)]
     environ = {**os.environ, "WEBHOOK_SECRET": SECRET}
-    process = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True)  # noqa: S603 - our own words
+    process = subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     found = re.search(r":(\d+)/webhooks/stripe", process.stderr.readline())
     assert found, process.stderr.read()
