@@ -26,6 +26,7 @@ from payments_pipeline.state.manifest import (
     Manifest,
     Request,
     all_runs,
+    measured,
     read_manifest,
     write_manifest,
 )
@@ -106,7 +107,8 @@ class Extraction:
                 EVENTS, Window(unread_since(coverage[EVENTS]) or self._run.ceiling, self._run.ceiling)
             )
         self._update(finished_at=self._lake.clock(), webhooks=before.webhooks + notices.parts)
-        self.manifest = self.manifest.model_copy(update={"outcome": "extracted"})
+        ended = self.manifest.model_copy(update={"outcome": "extracted"})
+        self.manifest = measured(self._lake.storage, ended)
         write_manifest(self._lake.storage, self.manifest)
         settle(self._lake.storage, notices.parts)
         return self.manifest

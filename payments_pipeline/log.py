@@ -6,6 +6,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterable, Mapping, MutableMapping
+from contextlib import suppress
 from typing import Any, TextIO
 
 import structlog
@@ -46,7 +47,7 @@ class Redactor:
 def make_logger(redactor: Redactor, stream: TextIO | None = None) -> structlog.typing.FilteringBoundLogger:
     """A logger that writes redacted JSON lines to `stream` (standard error), exceptions with their stack traces."""
     logger: structlog.typing.FilteringBoundLogger = structlog.wrap_logger(
-        structlog.PrintLogger(stream or sys.stderr),
+        _Lines(stream or sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         processors=[
             structlog.contextvars.merge_contextvars,
@@ -58,6 +59,17 @@ def make_logger(redactor: Redactor, stream: TextIO | None = None) -> structlog.t
         ],
     )
     return logger
+
+
+class _Lines(structlog.PrintLogger):
+    """Writes lines for as long as somebody takes them: a reader that has gone or a full disk ends no run."""
+
+    def msg(self, message: str) -> None:
+        """Write a line, if that is possible."""
+        with suppress(OSError):
+            super().msg(message)
+
+    log = debug = info = warn = warning = fatal = failure = err = error = critical = exception = msg
 
 
 def _traces_without_locals() -> structlog.processors.ExceptionRenderer:

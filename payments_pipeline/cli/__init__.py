@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 import click
 
@@ -102,7 +103,16 @@ def commands() -> None:
 
 def main() -> None:
     """The entry point of the installed command."""
-    sys.exit(run(sys.argv[1:], os.environ))
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by our parent: a file of the lake would get its number
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w"))
+    code = run(sys.argv[1:], os.environ)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # whoever read it has gone: the interpreter must not stumble over what is left
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
@@ -111,23 +121,25 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         commands.main(list(arguments), prog_name="payments-pipeline", standalone_mode=False, obj=environ)
     except click.ClickException as error:
-        click.echo(f"error: {error.format_message()}", err=True)
-        return 2
+        return _ended(2, f"error: {error.format_message()}")
     except click.exceptions.Exit as request:
         return request.exit_code
     except Terminated:
-        click.echo("stopped by SIGTERM: nothing was half published, it is safe to run again.", err=True)
-        return 143
+        return _ended(143, "stopped by SIGTERM: nothing was half published, it is safe to run again.")
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: nothing was half published, it is safe to run again.", err=True)
-        return 130
+        return _ended(130, "interrupted: nothing was half published, it is safe to run again.")
     except PipelineError as error:
-        click.echo(f"error: {error}", err=True)
-        return exit_code_for(error)
-    except BrokenPipeError:
-        sys.stderr.close()
+        return _ended(exit_code_for(error), f"error: {error}")
+    except SystemExit:  # click's way to say that nobody reads standard output any more
         return 0
     return 0
+
+
+def _ended(code: int, message: str) -> int:
+    """The exit code, after saying why to whoever still listens."""
+    with suppress(OSError):
+        click.echo(message, err=True)
+    return code
 
 
 def _terminate(number: int, frame: object) -> None:

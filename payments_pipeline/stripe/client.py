@@ -40,6 +40,7 @@ from payments_pipeline.stripe.paging import (
 )
 from payments_pipeline.stripe.refusal import plain, refusal
 from payments_pipeline.stripe.retry import MAX_WAIT_SECONDS, RetryBudget, Transient, http_date, policy
+from payments_pipeline.stripe.sockets import OpenSockets
 
 API_VERSION = "2026-10-28.endive"
 """The Stripe API version whose shapes `entities` declares; sent with every call."""
@@ -112,7 +113,7 @@ class StripeClient:
         self._monotonic = monotonic
         self._budget = RetryBudget()
         self._lock = threading.Lock()
-        self._cancelled = threading.Event()
+        self._cancelled, self._sockets = threading.Event(), OpenSockets()
         sleep = sleep or self._sleep
         self._limiter = RateLimiter(options.rate, monotonic=monotonic, sleep=sleep)
         self._retrying = policy(budget=self._budget, sleep=sleep, on_retry=self._count_retry)
@@ -139,8 +140,9 @@ class StripeClient:
         self._http.close()
 
     def cancel(self) -> None:
-        """Let every thread that waits, and every later call, raise `SourceError` at once; safe from any thread."""
+        """Let every thread that waits or reads, and every later call, raise `SourceError` at once; safe from any thread."""
         self._cancelled.set()
+        self._sockets.shut()
 
     def source_info(self) -> SourceInfo:
         """Who the key belongs to and what time it is there; `SourceRefused` if the key is not accepted."""
@@ -318,9 +320,10 @@ class StripeClient:
         status = 0
         query, form = (None, ask.params) if ask.method == "POST" else (ask.params, None)
         headers = {"Idempotency-Key": ask.key} if ask.key else {}
+        traced = {"trace": self._sockets.trace}
         try:
             with self._http.stream(
-                ask.method, f"/v1/{ask.path}", params=query, data=form, headers=headers
+                ask.method, f"/v1/{ask.path}", params=query, data=form, headers=headers, extensions=traced
             ) as response:
                 body = self._read(response)
                 status = response.status_code

@@ -5,7 +5,9 @@ from __future__ import annotations
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,7 +21,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from payments_pipeline.errors import SourceUnavailable
+from payments_pipeline.errors import SourceError, SourceUnavailable
 from payments_pipeline.stripe.client import ClientOptions, StripeClient
 from tests.unit.stripe.wire import KEY, Time
 
@@ -91,7 +93,7 @@ def authority() -> Authority:
 
 
 @contextmanager
-def server(pem: Path) -> Iterator[tuple[str, list[bytes]]]:
+def server(pem: Path, answer: bytes = ANSWER) -> Iterator[tuple[str, list[bytes]]]:
     """A TLS server with that key and certificate; its address and what it was told in confidence."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
@@ -104,7 +106,9 @@ def server(pem: Path) -> Iterator[tuple[str, list[bytes]]]:
             try:
                 with context.wrap_socket(listener.accept()[0], server_side=True) as connection:
                     heard.append(connection.recv(65_536))
-                    connection.sendall(ANSWER)
+                    connection.sendall(answer)
+                    if answer != ANSWER:
+                        connection.recv(1)  # says no more, and waits until the client hangs up
             except OSError:
                 continue
 
@@ -121,9 +125,9 @@ def server(pem: Path) -> Iterator[tuple[str, list[bytes]]]:
 
 def account_at(url: str) -> str | None:
     """Who answers there."""
-    time = Time()
+    fake = Time()
     options = ClientOptions(url, pydantic.SecretStr(KEY), rate=1000)
-    with StripeClient(options, time.utc, monotonic=time.monotonic, sleep=time.sleep) as client:
+    with StripeClient(options, fake.utc, monotonic=fake.monotonic, sleep=fake.sleep) as client:
         return client.source_info().account
 
 
@@ -172,3 +176,23 @@ def test_e11_a_certificate_of_a_trusted_authority_is_accepted(tmp_path: Path, tr
     with server(pem) as (url, heard):
         assert account_at(url) == "acct_1"
     assert len(heard) == 1
+
+
+@pytest.mark.parametrize("answer", [b"", ANSWER[:40]], ids=["nothing", "half an answer"])
+def test_whoever_reads_over_tls_stops_at_once_when_cancelled(
+    tmp_path: Path, trusted: Authority, answer: bytes
+) -> None:
+    """In real time: a thread that waits for a silent server hears of the cancellation, not of its timeout."""
+    pem = tmp_path / "server.pem"
+    pem.write_bytes(trusted.issue("127.0.0.1", timedelta(days=1)))
+    with server(pem, answer) as (url, heard), ThreadPoolExecutor(1) as pool:
+        options = ClientOptions(url, pydantic.SecretStr(KEY), rate=1000)
+        with StripeClient(options, Time().utc) as client:
+            reading = pool.submit(client.source_info)
+            while not heard:
+                time.sleep(0.01)
+            time.sleep(0.1)
+            started = time.monotonic()
+            client.cancel()
+            assert isinstance(reading.exception(10), SourceError)
+            assert time.monotonic() - started < 2

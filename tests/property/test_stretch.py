@@ -66,7 +66,9 @@ def _note_complete(listing: Listing) -> None:
 
 ACCOUNTS = st.builds(
     Account,
-    st.lists(st.integers(WINDOW.start, WINDOW.end - 1), max_size=60).map(sorted),
+    st.sampled_from((1, 10)).flatmap(
+        lambda step: st.lists(st.sampled_from(range(WINDOW.start, WINDOW.end, step)), max_size=60).map(sorted)
+    ),
     st.integers(1, 5),
 )
 MOVES = st.lists(
