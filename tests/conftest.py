@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.harness import Account, Command, account_of, command_in, run
-from tests.seaweed import BUCKET, Seaweed, new_prefix, shared_seaweed
+from tests.seaweed import BUCKET, Seaweed, environ_of, new_prefix, shared_seaweed
+from tests.simulated_s3 import moto_with
 
 _MEMORY = Path("/dev/shm")  # noqa: S108 - only a parent for folders with names of their own
 
@@ -93,5 +94,20 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
 def on_seaweed(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> str:
     """The URL of a lake in a bucket; nothing is there yet. The environment lets boto3 find the server."""
     for name, value in seaweed.environ().items():
+        monkeypatch.setenv(name, value)
+    return f"s3://{BUCKET}/{new_prefix()}"
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The URL of a simulated S3 server in this process."""
+    with moto_with(BUCKET) as url:
+        yield url
+
+
+@pytest.fixture
+def on_moto(moto: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of a lake in a bucket of it; nothing is there yet. The environment lets boto3 find the server."""
+    for name, value in environ_of(moto).items():
         monkeypatch.setenv(name, value)
     return f"s3://{BUCKET}/{new_prefix()}"

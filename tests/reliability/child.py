@@ -84,6 +84,7 @@ class _Process:
 
     def __init__(self, job: Job, models: Models) -> None:
         fault = Fault(**job.fault) if job.fault else None
+        os.environ.update(job.environ)  # boto3 has its own way to be told where a store is
         self.job = job
         self.disk = Disk(Path(job.lake), fault, Path(job.log) if job.log else None)
         self.reporter = _Steps(self.disk)
@@ -101,7 +102,7 @@ class _Process:
         clock = steady_clock(self.clock, read_head(held), self.reporter)
         engine = DuckDBEngine(
             ENTITIES.values(),
-            folders=[Path(held.url)],
+            folders=[Path(held.url)] if held.url.startswith("/") else [],
             scratch=held.scratch(),
             options=EngineOptions(self.settings.duckdb_memory_limit, 1),
         )
