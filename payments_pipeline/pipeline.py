@@ -16,6 +16,7 @@ from payments_pipeline.errors import CorruptObject, QualityError, UsageError
 from payments_pipeline.extract import Extraction, Fetching, read_coverage
 from payments_pipeline.flow import BronzePart, CheckResult, RunContext
 from payments_pipeline.lake import Lake
+from payments_pipeline.planning import check_has_begun
 from payments_pipeline.publish import discard_staging, publish, recover
 from payments_pipeline.quality.gate import Evidence, audit, failed
 from payments_pipeline.quality.report import write_report
@@ -89,6 +90,7 @@ def opened(lake: Lake, run_id: str, *, account: Account | None = None) -> Iterat
 def extract(lake: Lake, run: Run, request: Request, fetching: Fetching) -> Run:
     """Land what `request` asks for and the lake does not hold. A run that has done so does nothing."""
     check_same_request(run.manifest, request)
+    check_has_begun(request, run.context.ceiling)
     if run.manifest.extract.finished_at is not None:
         lake.reporter.event("extract_skipped", reason="this RUN_ID has already extracted")
         return run

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from payments_pipeline.entities import ENTITIES, EntitySpec, entity
+from payments_pipeline.errors import UsageError
 from payments_pipeline.flow import Window
 from payments_pipeline.state.coverage import DAY, Coverage, intersect, plan_windows, union
 from payments_pipeline.state.manifest import Request
@@ -34,6 +36,18 @@ class Plan:
 
     jobs: tuple[Job, ...]
     relist: str | None
+
+
+def check_has_begun(request: Request, ceiling: int) -> None:
+    """`UsageError` if the range that is asked for does not begin before `ceiling`, the source's own time."""
+    if request.start is not None and request.start >= ceiling:
+        begin, now = (
+            f"{datetime.fromtimestamp(second, UTC):%Y-%m-%d %H:%M:%S}" for second in (request.start, ceiling)
+        )
+        raise UsageError(
+            f"the range begins at {begin} UTC (--from), and for the account it is {now} UTC; ask for a range that "
+            "has begun. Nothing was fetched."
+        )
 
 
 def make_plan(

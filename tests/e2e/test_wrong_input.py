@@ -11,6 +11,7 @@ import pytest
 
 from mock_api.faults import Answer, Rule, Script
 from tests.e2e.harness import (
+    Account,
     Command,
     account_of,
     contents,
@@ -63,6 +64,22 @@ def test_a_wrong_argument_gets_one_line_and_changes_nothing(
     before = files_of(copy)
     assert said in refusal(shell(*arguments), 2)
     assert files_of(copy) == before
+
+
+@pytest.mark.parametrize("start", ["2026-09-03T09:36:00", "2026-09-04", "2100-01-01"])
+@pytest.mark.parametrize("name", ["run-pipeline", "backfill"])
+def test_a_range_that_has_not_begun_is_refused(
+    shell: Command, copy: Path, small: Account, name: str, start: str
+) -> None:
+    """Exit code 2 and both times; nothing waits for a gate to find that nothing is covered, no run is noted."""
+    assert f"{small.now():%Y-%m-%d %H:%M:%S}" == "2026-09-03 09:36:00"
+    before = files_of(copy)
+    said = refusal(shell(name, "--from", start, "--to", "2100-01-02"), 2)
+    assert start[:10] in said
+    assert "2026-09-03 09:36:00" in said
+    after = files_of(copy)
+    assert before.keys() == after.keys()
+    assert {key for key in before if before[key] != after[key]} <= BOOKKEEPING
 
 
 @pytest.mark.parametrize(
