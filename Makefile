@@ -16,7 +16,7 @@ INSTALL := $(PIP) install --require-hashes --only-binary :all: --requirement
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup mock-api run-pipeline run-batch run-all run-transforms run-quality \
-        lint format format-check typecheck test test-nightly check docs lock clean
+        lint format format-check typecheck test test-nightly bench check docs lock clean
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-15s %s\n", $$1, $$2 }' Makefile
@@ -61,6 +61,9 @@ test: .venv/.dev ## Run every test (a few minutes)
 test-nightly: .venv/.dev ## Run the long searches and soak runs
 	$(BIN)/pytest --numprocesses 2 -m nightly --timeout 0
 
+bench: .venv/.dev ## Measure side by side with floors and peers (peers go into .venv-peers)
+	$(BIN)/python -m benchmarks
+
 check: lint format-check typecheck test ## Everything a pull request must pass
 
 docs: .venv/.dev ## Build the documentation into site/
@@ -75,7 +78,7 @@ lock: .venv/.dev ## Raise the pins in requirements/ to the newest allowed releas
 	$(LOCK) --group build --extra mock --constraint requirements/dev.txt --output-file requirements/run.txt
 
 clean: ## Remove what the targets above created, except the data
-	rm -rf .venv .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site
+	rm -rf .venv .venv-peers .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/bin/python:

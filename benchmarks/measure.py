@@ -10,11 +10,14 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
 
 import click
+
+from benchmarks.charts import Chart, Kind, svg
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks/results"
@@ -26,7 +29,7 @@ class Measured:
     """What one contestant did: wall and CPU seconds of the work itself, peak memory (MiB) of its whole process."""
 
     name: str
-    kind: str
+    kind: Kind
     rows: int
     seconds: float
     cpu_seconds: float
@@ -81,7 +84,7 @@ class Server:
 def serving(rows: int, *, latency: float = 0.0, rate: int = 0) -> Iterator[Server]:
     """The load server in a process of its own."""
     arguments = ["--rows", str(rows), "--latency", str(latency), "--rate", str(rate)]
-    command = [sys.executable, "-m", "benchmarks.server", *arguments]
+    command = [sys.executable, "-m", "benchmarks.load.server", *arguments]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
@@ -93,25 +96,39 @@ def serving(rows: int, *, latency: float = 0.0, rate: int = 0) -> Iterator[Serve
             process.stdin.close()
 
 
-def conditions(versions: Mapping[str, str]) -> dict[str, Any]:
-    """The machine, its load right now, and the versions of what was measured."""
+def conditions(**more: object) -> dict[str, Any]:
+    """The machine, its load when the benchmark ends, and the versions of what does the work."""
     return {
         "machine": platform.machine(),
         "system": platform.system(),
-        "python": platform.python_version(),
         "cores": os.cpu_count(),
         "load_average": round(os.getloadavg()[0], 1),
-        "versions": dict(versions),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in ("duckdb", "httpx", "msgspec", "pyarrow")},
+        **more,
     }
 
 
-def publish(name: str, scenes: Sequence[Scene], about: Mapping[str, Any], folder: Path) -> None:
-    """Print every scene as a table and write `<name>.json` into the folder."""
+def publish(
+    name: str,
+    scenes: Sequence[Scene],
+    about: Mapping[str, Any],
+    *,
+    out: Path | None,
+    charts: Sequence[Chart],
+) -> None:
+    """Print every scene as a table; write `<name>.json` and `<name>.svg` into `out`, or where the repository has them."""
     for scene in scenes:
         click.echo(table(scene))
     found = {"conditions": dict(about), "scenes": [_plain(scene) for scene in scenes]}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
+    write((out or RESULTS) / f"{name}.json", json.dumps(found, indent=2) + "\n")
+    write((out or CHARTS) / f"{name}.svg", svg(charts))
+
+
+def write(path: Path, text: str) -> None:
+    """Replace the file, making its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
 
 
 def table(scene: Scene) -> str:

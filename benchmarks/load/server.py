@@ -1,6 +1,6 @@
 """A Stripe-shaped list of charges, served fast enough never to be what a benchmark measures.
 
-`python -m benchmarks.server --rows 50000` prints one JSON line with its address and then serves until its standard
+`python -m benchmarks.load.server --rows 50000` prints one JSON line with its address and then serves until its standard
 input ends. Charges of 2,450 bytes are made from one template, so that a million of them need no memory.
 """
 

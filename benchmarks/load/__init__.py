@@ -1,0 +1,1 @@
+"""What the extraction benchmark starts in processes of their own: the load server, and each contestant."""

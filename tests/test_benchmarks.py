@@ -1,0 +1,43 @@
+"""Every benchmark runs, at its smallest size, and says what it promises; how fast it was is nobody's test."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+from benchmarks.__main__ import names
+from benchmarks.measure import ROOT
+
+
+def _run(name: str, out: Path, *arguments: str) -> tuple[str, dict[str, Any]]:
+    """What the benchmark printed, and its JSON."""
+    command = [sys.executable, "-m", f"benchmarks.{name}", *arguments, "--out", str(out)]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads((out / f"{name}.json").read_text(encoding="utf-8"))
+    return done.stdout, found
+
+
+def test_every_module_with_a_command_is_a_benchmark() -> None:
+    """`make bench` finds the benchmarks by themselves, and nothing that only serves them."""
+    assert {"extract", "webhooks"} <= set(names())
+    assert not {"measure", "senders", "charts", "peers"} & set(names())
+
+
+def test_extraction_is_measured_beside_its_floors(tmp_path: Path) -> None:
+    """Both scenes list every charge, are printed as shares of a ceiling, and are drawn."""
+    printed, found = _run("extract", tmp_path, "--rows", "1500", "--peer-rows", "0")
+    free, paced = found["scenes"]
+    assert [each["kind"] for each in free["results"]] == ["floor", "floor", "ours"]
+    assert [each["kind"] for each in paced["results"]] == ["floor", "ours"]
+    assert {each["rows"] for scene in found["scenes"] for each in scene["results"]} == {1500}
+    assert paced["ceiling"] == 10_000
+    assert printed.count("payments-pipeline") == 2
+    bars = ET.parse(tmp_path / "extract.svg").findall(".//{*}rect")  # noqa: S314
+    assert len(bars) == 1 + 4, "the page and a bar for all but the load server's own ceiling"
