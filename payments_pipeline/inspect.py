@@ -83,7 +83,7 @@ def run_query(lake: Lake, sql: str, *, sleep: Callable[[float], None] = time.sle
 
     def answer() -> Result:
         lake.show_published()
-        if "webhook_reconciliation" in sql:
+        if "webhook_reconciliation" in sql.lower():
             show_reconciliation(lake)
         return lake.engine.query(sql)
 

@@ -123,7 +123,7 @@ def catch_up(context: click.Context, lake: str | None) -> None:
     default=300,
     show_default=True,
     type=click.IntRange(0),
-    help="A delivery is late from so many seconds after its event.",
+    help="A delivery is late, and one that has not come is missing, so many seconds after its event.",
 )
 @lake_option
 @click.pass_context
@@ -142,10 +142,11 @@ def reconcile(
     from payments_pipeline.webhooks import reconcile as work
 
     with reporting(settings, "reconcile") as reporter, open_existing(settings, now, reporter) as opened:
-        mark = read_coverage(opened.storage, "events").watermark
+        mark, moment = read_coverage(opened.storage, "events").watermark, now()
         period = work.Period(
             start=start.replace(tzinfo=UTC),
-            end=end.replace(tzinfo=UTC) if end else now().replace(microsecond=0),
+            end=end.replace(tzinfo=UTC) if end else moment.replace(microsecond=0),
+            now=moment,
             read_until=datetime.fromtimestamp(mark, UTC) if mark is not None else None,
             late_seconds=late_seconds,
         )

@@ -14,8 +14,8 @@ RECEIVED = ModelSpec(
     sql="""
 select
     null::varchar as event_id, null::varchar as type, null::varchar as object_type, null::varchar as object_id,
-    null::varchar as account_id, null::varchar as request_id, null::varchar as api_version,
-    null::varchar as previous_attributes, null::varchar as origin,
+    null::varchar as request_id, null::varchar as api_version, null::varchar as previous_attributes,
+    null::varchar as origin,
     null::timestamp as created_at, null::timestamp as received_at
 """,
 )
@@ -24,24 +24,17 @@ select
 PERIOD = ModelSpec(
     layer="bronze",
     name="webhook_period",
-    description="One row: the period, how far the feed was read, and from how many seconds on a delivery is late.",
+    description="One row: the period, how far the feed was read, and which deliveries are late or overdue.",
     depends_on=(),
     sql="""
 select
-    null::timestamp as starts_at, null::timestamp as ends_at, null::timestamp as read_until, null::bigint as late_seconds
+    null::timestamp as starts_at, null::timestamp as ends_at, null::timestamp as read_until,
+    null::timestamp as due_until, null::bigint as late_seconds
 """,
 )
 
-COMPARED = (
-    "type",
-    "object_type",
-    "object_id",
-    "account_id",
-    "request_id",
-    "api_version",
-    "previous_attributes",
-)
-"""The columns in which the two sides of an event should agree, beside its time."""
+COMPARED = ("type", "object_type", "object_id", "request_id", "created_at")
+"""The columns in which the two sides of an event must agree."""
 
 FLAGS = (
     "is_missing",
@@ -77,21 +70,34 @@ def _objects(models: Models) -> str:
 
 
 def _differences() -> str:
-    """The names of the columns in which the two sides differ."""
+    """The names of the columns in which the two sides differ.
+
+    An endpoint may have its payloads rendered in another API version than the feed; then earlier values may
+    differ too.
+    """
     cases = [
-        f"case when received.{column} is distinct from fed.{column}::varchar then {text(column)} end"
-        for column in (*COMPARED, "created_at")
+        f"case when received.{column} is distinct from fed.{column} then {text(column)} end"
+        for column in (*COMPARED, "api_version")
     ]
-    return ", ".join(cases).replace("fed.created_at::varchar", "fed.created_at")
+    cases.append(
+        "case when received.api_version is not distinct from fed.api_version and "
+        "json(received.previous_attributes) is distinct from json(fed.previous_attributes) "
+        "then 'previous_attributes' end"
+    )
+    return ", ".join(cases)
 
 
 _SELECT = """
 with period as (
     select * from bronze.webhook_period
 ),
+once as (
+    select * from bronze.webhook_events
+    qualify row_number() over (partition by event_id order by received_at) = 1
+),
 received as (
     select
-        webhook_events.*,
+        once.*,
         coalesce(
             max(created_at) over (
                 partition by object_type, object_id order by received_at
@@ -99,7 +105,7 @@ received as (
             ) > created_at,
             false
         ) as is_overtaken
-    from bronze.webhook_events
+    from once
 ),
 fed as (
     select events.*
@@ -112,10 +118,10 @@ objects as (
 events as (
     select
         coalesce(received.event_id, fed.event_id) as event_id,
-        coalesce(received.type, fed.type) as type,
-        coalesce(received.object_type, fed.object_type) as object_type,
-        coalesce(received.object_id, fed.object_id) as object_id,
-        coalesce(received.created_at, fed.created_at) as created_at,
+        coalesce(fed.type, received.type) as type,
+        coalesce(fed.object_type, received.object_type) as object_type,
+        coalesce(fed.object_id, received.object_id) as object_id,
+        coalesce(fed.created_at, received.created_at) as created_at,
         received.received_at,
         received.origin,
         fed._observed_at as fed_at,
@@ -133,7 +139,7 @@ select
     events.type,
     events.object_type,
     events.origin,
-    not events.is_received as is_missing,
+    not events.is_received and events.created_at < period.due_until as is_missing,
     coalesce(events.origin = 'catch-up', false) as is_caught_up,
     not events.is_fed and coalesce(events.created_at < period.read_until, false) as is_extra,
     coalesce(
@@ -141,8 +147,9 @@ select
         false
     ) as is_late,
     events.is_out_of_order,
-    len(events.differences) > 0 as is_different,
+    len(list_filter(events.differences, lambda found: found <> 'api_version')) > 0 as is_different,
     events.object_id is not null
+        and coalesce(events.created_at < period.read_until, false)
         and events.object_type in (select object_type from objects)
         and coalesce(objects.observed_at < events.created_at, true) as is_object_stale,
     array_to_string(events.differences, ', ') as differences,

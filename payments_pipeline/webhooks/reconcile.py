@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Annotated
 
@@ -21,7 +22,6 @@ from payments_pipeline.flow import EPOCH_DT
 from payments_pipeline.lake import Lake
 from payments_pipeline.state.documents import Document, load
 from payments_pipeline.storage import Storage
-from payments_pipeline.transform.models import ModelSpec
 from payments_pipeline.transform.reconciliation import (
     FLAGS,
     PERIOD,
@@ -31,33 +31,39 @@ from payments_pipeline.transform.reconciliation import (
     sample,
 )
 from payments_pipeline.webhooks.books import read_log, read_part, rolled_parts, unrolled
-from payments_pipeline.webhooks.event import Kept
+from payments_pipeline.webhooks.event import Kept, read_line
 
 _SAMPLES = 20
+_ROWS_AT_A_TIME = 10_000
 _DISAGREEING = ("is_missing", "is_extra", "is_different", "is_object_stale")
 _TIME = pa.timestamp("us")
 _RECEIVED = pa.schema(
     [
-        *((name, pa.string()) for name in ("event_id", "type", "object_type", "object_id", "account_id")),
+        *((name, pa.string()) for name in ("event_id", "type", "object_type", "object_id")),
         *((name, pa.string()) for name in ("request_id", "api_version", "previous_attributes", "origin")),
         ("created_at", _TIME),
         ("received_at", _TIME),
     ]
 )
 _PERIOD = pa.schema(
-    [("starts_at", _TIME), ("ends_at", _TIME), ("read_until", _TIME), ("late_seconds", pa.int64())]
+    [
+        *((name, _TIME) for name in ("starts_at", "ends_at", "read_until", "due_until")),
+        ("late_seconds", pa.int64()),
+    ]
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """Events created from `start` to before `end` (UTC); deliveries more than `late_seconds` after that are late.
+    """Events created from `start` to before `end` (UTC), as they are known `now`.
 
-    `read_until` is how far the events feed has been read: what is newer cannot be there yet.
+    Deliveries more than `late_seconds` after their event are late; what is younger than that may still be under way.
+    `read_until` is how far a run has read the events feed: what is newer cannot be there, nor in silver, yet.
     """
 
     start: datetime
     end: datetime
+    now: datetime
     read_until: datetime | None
     late_seconds: int = 300
 
@@ -93,15 +99,17 @@ def reconcile(lake: Lake, period: Period) -> tuple[Reconciliation, Path]:
     """
     lake.show_published()
     scratch = lake.storage.scratch()
-    rows = {row["event_id"]: row for row in _received(lake.storage, period)}
-    _show(lake, RECEIVED, scratch, pa.Table.from_pylist(list(rows.values()), schema=_RECEIVED))
-    bounds = {
+    lake.engine.show(
+        RECEIVED, [_written(scratch / "received.parquet", _RECEIVED, _received(lake.storage, period))]
+    )
+    bounds: dict[str, object] = {
         "starts_at": _plain(period.start),
         "ends_at": _plain(period.end),
         "read_until": _plain(period.read_until) if period.read_until else None,
+        "due_until": _plain(period.now - timedelta(seconds=period.late_seconds)),
         "late_seconds": period.late_seconds,
     }
-    _show(lake, PERIOD, scratch, pa.Table.from_pylist([bounds], schema=_PERIOD))
+    lake.engine.show(PERIOD, [_written(scratch / "period.parquet", _PERIOD, iter([bounds]))])
     model = reconciliation(lake.models)
     lake.engine.build(model)
     relation = scratch / f"{model.qualified}.parquet"
@@ -143,10 +151,12 @@ def show_reconciliation(lake: Lake) -> None:
     lake.engine.show(reconciliation(lake.models), files)
 
 
-def _show(lake: Lake, model: ModelSpec, scratch: Path, table: pa.Table) -> None:
-    path = scratch / f"{model.qualified}.parquet"
-    pq.write_table(table, path)
-    lake.engine.show(model, [path])
+def _written(path: Path, schema: pa.Schema, rows: Iterator[dict[str, object]]) -> Path:
+    """The rows as a Parquet file; a few thousand of them are in memory at a time."""
+    with pq.ParquetWriter(path, schema) as writer:
+        while some := list(islice(rows, _ROWS_AT_A_TIME)):
+            writer.write_table(pa.Table.from_pylist(some, schema=schema))
+    return path
 
 
 def _summary(lake: Lake, period: Period, relation: Path) -> Reconciliation:
@@ -195,13 +205,16 @@ _decoder = msgspec.json.Decoder(_Event)
 
 
 def _received(storage: Storage, period: Period) -> Iterator[dict[str, object]]:
-    """The events of the period that were received; an event that is not of the usual kind (a thin one) is left out."""
+    """The events of the period that were received, but for those that are in no feed of this account.
+
+    These are thin events, and events of connected accounts.
+    """
     for kept in _kept(storage, f"{period.start - timedelta(days=1):%Y-%m-%d}"):
         try:
             event = _decoder.decode(kept.event)
         except msgspec.DecodeError:
             continue
-        if period.start.timestamp() <= event.created < period.end.timestamp():
+        if event.account is None and period.start.timestamp() <= event.created < period.end.timestamp():
             yield _row(event, kept)
 
 
@@ -212,15 +225,12 @@ def _row(event: _Event, kept: Kept) -> dict[str, object]:
         "type": event.type,
         "object_type": event.data.object.object,
         "object_id": event.data.object.id,
-        "account_id": event.account,
         "request_id": event.request.id if event.request else None,
         "api_version": event.api_version,
         "previous_attributes": None if previous == "null" else previous,
         "origin": kept.origin,
         "created_at": _plain(datetime.fromtimestamp(event.created, UTC)),
-        "received_at": datetime.strptime(kept.received_at, OBSERVED_FORMAT)
-        .replace(tzinfo=UTC)
-        .replace(tzinfo=None),
+        "received_at": _plain(datetime.strptime(kept.received_at, OBSERVED_FORMAT).replace(tzinfo=UTC)),
     }
 
 
@@ -233,7 +243,15 @@ def _kept(storage: Storage, since: str) -> Iterator[Kept]:
                 yield from read_part(storage, key).kept
     for key in rolled_parts(storage):
         if key.removeprefix(f"{layout.WEBHOOKS}dt=") >= since:
-            yield from read_part(storage, key).kept
+            yield from _lines_of(storage, key)
+
+
+def _lines_of(storage: Storage, key: str) -> Iterator[Kept]:
+    """The lines of a run's part, one in memory at a time; a damaged one is for `verify` to name."""
+    with storage.localize(key).open("rb") as stream:
+        for line in stream:
+            with suppress(ValueError):
+                yield read_line(line)
 
 
 def _plain(moment: datetime) -> datetime:
