@@ -7,6 +7,8 @@ PYTHON ?= python3
 DAYS   ?= 1
 ENTITY ?= charges
 PORT   ?= 8000
+ENV    ?= DEV
+JSON_DIR ?= data/imported_stripe_data
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
@@ -16,6 +18,7 @@ INSTALL := $(PIP) install --require-hashes --only-binary :all: --requirement
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup mock-api run-pipeline run-batch run-all run-transforms run-quality \
+        populate populate-force fetch init-all populate-all all \
         lint format format-check typecheck test test-nightly bench check docs lock clean
 
 help: ## Show this list
@@ -40,6 +43,43 @@ run-transforms: .venv/.run ## Build silver and gold from bronze
 
 run-quality: .venv/.run ## Run the quality gates
 	$(BIN)/payments-pipeline run-quality
+
+OLTP := $(BIN)/payments-pipeline oltp
+POPULATE := $(OLTP) populate
+
+populate: .venv/.run ## Make up the fixture's customers, products and subscriptions
+	$(POPULATE)
+
+populate-force: .venv/.run ## Likewise, with the subscriptions cancelled and made anew
+	$(POPULATE) --force
+
+fetch: .venv/.run ## Write every object of the account to JSON_DIR=data/imported_stripe_data
+	$(OLTP) fetch --out "$(JSON_DIR)"
+
+# One recipe after the other, also under `make -j`: each step needs the one before.
+define INIT
+$(if $(DATABASE_URL),,$(OLTP) up)
+$(OLTP) init-db
+$(OLTP) upgrade
+endef
+
+define FILL
+$(OLTP) fetch --out "$(JSON_DIR)"
+$(OLTP) ingest-all --source json --json-dir "$(JSON_DIR)"
+$(OLTP) check --source json --json-dir "$(JSON_DIR)"
+endef
+
+init-all: .venv/.dev ## Start PostgreSQL (unless DATABASE_URL names one), make the databases and tables
+	$(INIT)
+
+populate-all: .venv/.dev ## Populate, fetch, fill the tables from the files, and check them
+	$(POPULATE)
+	$(FILL)
+
+all: .venv/.dev ## init-all and populate-all; ENV=PROD does not populate
+	$(INIT)
+	$(if $(filter DEV dev,$(ENV)),$(POPULATE))
+	$(FILL)
 
 lint: .venv/.dev ## Lint the code and audit the workflows
 	$(BIN)/ruff check .

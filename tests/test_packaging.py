@@ -22,6 +22,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PINNED_FILES = ["run.txt", "dev.txt"]
 PROMISED_TARGETS = """
     setup mock-api run-pipeline run-batch run-all run-transforms run-quality
+    populate populate-force fetch init-all populate-all all
     lint format format-check typecheck test clean help
 """.split()
 
@@ -62,10 +63,10 @@ def _pins(name: str) -> dict[str, str]:
     return dict(re.findall(r"^([a-z0-9.-]+)==([^ ]+)", text, re.MULTILINE))
 
 
-def test_wheel_holds_both_packages_and_the_sql(wheel: Path) -> None:
-    """Every tracked file of the packages and every SQL file travels in the wheel."""
+def test_wheel_holds_both_packages_the_sql_and_the_fixture(wheel: Path) -> None:
+    """Every tracked file of the packages, every SQL file and the fixture travel in the wheel."""
     expected = set(_tracked("payments_pipeline", "mock_api"))
-    expected |= {f"payments_pipeline/{name}" for name in _tracked("sql")}
+    expected |= {f"payments_pipeline/{name}" for name in _tracked("sql", "fixtures")}
     assert expected - _files(wheel) == set()
 
 

@@ -110,13 +110,13 @@ def storage_errors(database: Database) -> Iterator[None]:
     """Turn what the server, or its absence, raises into one `StorageError` that says what to do."""
     try:
         yield
-    except psycopg.errors.InvalidCatalogName as error:
-        raise StorageError(
-            f"{database} is not there. Create it with 'payments-pipeline oltp init-db'."
-        ) from error
     except psycopg.errors.InsufficientPrivilege as error:
         raise StorageError(f"{database} does not allow that: {_said(error)}. Nothing was changed.") from error
     except _GONE as error:
+        if f'database "{database.name}" does not exist' in str(error):
+            raise StorageError(
+                f"{database} is not there. Create it with 'payments-pipeline oltp init-db'."
+            ) from error
         raise StorageError(
             f"{database} cannot be used: {_said(error)}. What was not finished is undone; start the server "
             "('payments-pipeline oltp up') or check DATABASE_URL, and run the same command again."

@@ -97,23 +97,21 @@ def _complete(
     connection: psycopg.Connection, source: Source, tables: Sequence[Table], rejects: Rejects
 ) -> None:
     """Ask for every object that lists do not show: those that the tables hold as living, and those referred to."""
-    wanted = {table.name: _ids(connection, _unlisted(table)) for table in tables}
     asked: set[tuple[str, str]] = set()
-    while any(wanted.values()):
+    link_charges(connection, tables)
+    referred = {table.name: missing_parents(table, tables, held=False) for table in tables}
+    queries = {table.name: f"{_unlisted(table)} union {referred[table.name]}" for table in tables}
+    while (
+        wanted := {(table, key) for table, query in queries.items() for key in _ids(connection, query)}
+        - asked
+    ):
+        asked |= wanted
         for table in tables:
-            ids = [object_id for object_id in wanted[table.name] if (table.name, object_id) not in asked]
-            asked |= {(table.name, object_id) for object_id in ids}
+            ids = sorted(key for name, key in wanted if name == table.name)
             fill_by_id(connection, source, table, ids, rejects)
             settle(connection, table)
         link_charges(connection, tables)
-        wanted = {
-            table.name: [
-                object_id
-                for object_id in _ids(connection, missing_parents(table, tables, held=False))
-                if (table.name, object_id) not in asked
-            ]
-            for table in tables
-        }
+        queries = referred
 
 
 def _unlisted(table: Table) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 from sqlalchemy import Column, Table
 
+from payments_pipeline.oltp.bulk import put_back, take_off
 from payments_pipeline.oltp.stage import execute, name, staging
 from payments_pipeline.oltp.tables import TABLES, content_columns
 
@@ -110,6 +111,7 @@ def missing_parents(parent: Table, staged: Sequence[Table], *, held: bool = True
 
 def _merge_all(connection: psycopg.Connection, tables: Sequence[Table]) -> list[Merged]:
     link_charges(connection, tables)
+    taken_off = take_off(connection, tables)
     stubs = {
         parent.name: execute(
             connection,
@@ -124,6 +126,7 @@ def _merge_all(connection: psycopg.Connection, tables: Sequence[Table]) -> list[
         "where link.id = charges.id and charges.invoice_id is distinct from link.invoice_id "
         "and not charges.is_stub and charges.raw ->> 'invoice' is null",
     )
+    put_back(connection, taken_off)
     nothing = (0, 0, 0, 0)
     return [
         Merged(table, *merged.get(table, nothing), stubs=stubs[table])
@@ -134,23 +137,25 @@ def _merge_all(connection: psycopg.Connection, tables: Sequence[Table]) -> list[
 
 def _merge(connection: psycopg.Connection, table: Table) -> tuple[int, int, int, int]:
     """Rows inserted, updated, marked as deleted, and passed over as older."""
-    older = _count(
+    older, _ = _pair(
         connection,
-        f"select count(*) from {staging(table)} as staged join {table.name} as held using (id) "
+        f"select count(*), 0 from {staging(table)} as staged join {table.name} as held using (id) "
         "where not gone and staged.observed_at < held.observed_at",
     )
-    new = _count(
+    new, changed = _pair(
         connection,
-        f"select count(*) from {staging(table)} as staged "
-        f"where not gone and not exists (select from {table.name} as held where held.id = staged.id)",
+        f"with written as ({_upsert(table)} returning xmax = 0 as new) "
+        "select count(*) filter (where new), count(*) filter (where not new) from written",
     )
-    written = execute(connection, _upsert(table)).rowcount
     marked = execute(connection, _mark(table)).rowcount
-    return new, written - new, marked, older
+    return new, changed, marked, older
 
 
 def _upsert(table: Table) -> str:
-    """Insert what is new; update what is newer and differs. What is the same is not even locked."""
+    """Insert what is new; update what is newer and differs. What is the same is not even locked.
+
+    An inserted row's xmax is 0; that of an updated one is the lock it was updated under.
+    """
     columns = [name(column.name) for column in content_columns(table)]
     listed = ", ".join(columns)
     assignments = ", ".join(f"{column} = excluded.{column}" for column in [*columns[1:], "observed_at"])
@@ -166,13 +171,14 @@ def _upsert(table: Table) -> str:
 
 
 def _mark(table: Table) -> str:
-    """Note deletions; an object first heard of by its deletion becomes a stub."""
+    """Note deletions; an object first heard of by its deletion becomes a stub. What is marked stays as it is."""
     return f"""
         insert into {table.name} as target (id, deletion_observed_at)
-        select id, observed_at from {staging(table)} where gone
+        select staged.id, staged.observed_at
+        from {staging(table)} as staged left join {table.name} as held on held.id = staged.id
+        where staged.gone and (held.id is null or not held.deleted
+            and (held.deletion_observed_at is null or held.deletion_observed_at < staged.observed_at))
         on conflict (id) do update set deletion_observed_at = excluded.deletion_observed_at
-        where not target.deleted and (target.deletion_observed_at is null
-            or target.deletion_observed_at < excluded.deletion_observed_at)
     """
 
 
@@ -197,6 +203,7 @@ def _of(relation: str, columns: Sequence[str]) -> str:
     return ", ".join(f"{relation}.{column}" for column in columns)
 
 
-def _count(connection: psycopg.Connection, statement: str) -> int:
+def _pair(connection: psycopg.Connection, statement: str) -> tuple[int, int]:
     found = execute(connection, statement).fetchone()
-    return int(found[0]) if found else 0
+    assert found is not None, "aggregates without groups give one row"
+    return int(found[0]), int(found[1])

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
@@ -65,21 +66,16 @@ class Reader:
                 _plant(tree, path, column)
         self._object = entity(table.name).object
         self._decoder = msgspec.json.Decoder(_struct(table.name, tree, id=_Id, object=str))
-        self._getters = [_getter(column) for column in columns]
+        self._finders = [_finder(column) for column in columns]
+        conversions = [_conversion(column) for column in columns]
+        self._conversions = [(place, each) for place, each in enumerate(conversions) if each is not None]
         names = [column.name for column in columns]
         self._required = [(names.index(name), name) for name in table.info["required"] if name != "raw"]
 
     def __call__(self, text: bytes) -> Row:
         """The row; `Rejected` says, without the content, why it cannot be one, `WrongObject` that it is another object."""
-        decoded = _text_of(text)
-        try:
-            found: Any = self._decoder.decode(text)
-        except msgspec.ValidationError as error:
-            raise Rejected(str(error)) from error
-        except msgspec.DecodeError as error:
-            raise Rejected("not standard JSON") from error
-        except RecursionError as error:
-            raise Rejected("nested too deeply") from error
+        whole = _text_of(text)
+        found = self._decoded(text)
         if found.object != self._object:
             raise WrongObject(f"holds an object of type {found.object[:40]!r} instead of {self._object!r}")
         if found.deleted:
@@ -88,11 +84,24 @@ class Reader:
             raise Rejected(_HAS_NUL)
         if self._strict:
             json.loads(text, parse_int=_checked_number, parse_float=_checked_number)
-        values = [getter(found) for getter in self._getters]
+        values = [find(found) for find in self._finders]
+        for place, convert in self._conversions:
+            if values[place] is not None:
+                values[place] = convert(values[place])
         for position, name in self._required:
             if values[position] is None:
                 raise Rejected(f"`{name}` is missing")
-        return Row(found.id, (found.id, *values, decoded))
+        return Row(found.id, (found.id, *values, whole))
+
+    def _decoded(self, text: bytes) -> Any:
+        try:
+            return self._decoder.decode(text)
+        except msgspec.ValidationError as error:
+            raise Rejected(str(error)) from error
+        except msgspec.DecodeError as error:
+            raise Rejected("not standard JSON") from error
+        except RecursionError as error:
+            raise Rejected("nested too deeply") from error
 
 
 def _text_of(text: bytes) -> str:
@@ -127,11 +136,14 @@ def _leaf(column: Column[Any]) -> Any:
     if isinstance(column.type, JSONB):
         return msgspec.Raw
     if isinstance(column.type, Text):
-        expandable = column.foreign_keys or column.info.get("expandable")
-        return str | _Expanded | None if expandable else str | None
+        return str | _Expanded | None if _expandable(column) else str | None
     if isinstance(column.type, Boolean):
         return bool | None
     return (_Second if isinstance(column.type, DateTime) else _Integer) | None
+
+
+def _expandable(column: Column[Any]) -> bool:
+    return bool(column.foreign_keys or column.info.get("expandable"))
 
 
 def _struct(name: str, tree: Mapping[str, Any], **required: Any) -> type[msgspec.Struct]:
@@ -154,19 +166,20 @@ def _struct(name: str, tree: Mapping[str, Any], **required: Any) -> type[msgspec
     return msgspec.defstruct(name, fields, rename=renamed)
 
 
-def _getter(column: Column[Any]) -> Callable[[Any], Value]:
-    """How to find the column's value in what was decoded: the first of its paths that leads to one."""
-    convert = _convert(column)
+def _finder(column: Column[Any]) -> Callable[[Any], Any]:
+    """How to find the column's value in what was decoded: at the first of its paths that leads to one."""
     first, *others = (_steps(path) for path in _paths(column))
+    if not others and len(first) == 1:
+        return attrgetter(first[0][0])
 
-    def get(found: Any) -> Value:
+    def find(found: Any) -> Any:
         value = _walk(found, first)
         for steps in others:
             if value is None:
                 value = _walk(found, steps)
-        return None if value is None else convert(value)
+        return value
 
-    return get
+    return find
 
 
 def _steps(path: list[str]) -> list[tuple[str, bool]]:
@@ -185,16 +198,17 @@ def _walk(found: Any, steps: list[tuple[str, bool]]) -> Any:
     return found
 
 
-def _convert(column: Column[Any]) -> Callable[[Any], Value]:
+def _conversion(column: Column[Any]) -> Callable[[Any], Value] | None:
+    """What makes a row's value of a decoded one; None if it is one already."""
     if isinstance(column.type, JSONB):
         return _json_text
     if isinstance(column.type, DateTime):
         return _moment
-    return _plain
+    return _id if _expandable(column) else None
 
 
 def _json_text(raw: msgspec.Raw) -> str | None:
-    text = bytes(raw).decode()
+    text = str(raw, "utf-8")
     return None if text == "null" else text
 
 
@@ -202,9 +216,5 @@ def _moment(second: int) -> datetime:
     return datetime.fromtimestamp(second, UTC)
 
 
-def _plain(value: Any) -> Value:
-    if isinstance(value, str):
-        if "\0" in value:
-            raise Rejected(_HAS_NUL)
-        return value
-    return value.id if isinstance(value, _Expanded) else value
+def _id(value: str | _Expanded) -> str:
+    return value if isinstance(value, str) else value.id
