@@ -90,10 +90,11 @@ def is_partial(record: bytes, field: str) -> bool:
 
 
 def completed(record: bytes, field: str, items: Iterable[bytes]) -> bytes:
-    """The record with `items` as the whole of its nested list `field`; every other value is as received."""
+    """The record with `items`, each once, as the whole of its nested list `field`; every other value is as received."""
     values = _members_decoder.decode(record)
     nested = _members_decoder.decode(values[field])
-    nested["data"] = msgspec.Raw(b"[" + b",".join(items) + b"]")
+    once = {identity(item) or item: item for item in items}
+    nested["data"] = msgspec.Raw(b"[" + b",".join(once.values()) + b"]")
     nested["has_more"] = msgspec.Raw(b"false")
     values[field] = msgspec.Raw(msgspec.json.encode(nested))
     return msgspec.json.encode(values)

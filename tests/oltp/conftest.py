@@ -9,7 +9,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from pydantic import SecretStr
 
 from payments_pipeline.oltp import migrate
 from payments_pipeline.oltp.database import Database, database_of, recreate
@@ -39,7 +38,7 @@ def server(places: Path) -> Iterator[Server]:
 @pytest.fixture(scope="session")
 def template(server: Server) -> Database:
     """A database of the newest schema, to be copied only."""
-    found = database_of(Settings(database_url=SecretStr(server.url(_TEMPLATE))))
+    found = database_of(Settings.from_env({"DATABASE_URL": server.url(_TEMPLATE)}))
     recreate(found)
     migrate.upgrade(found)
     return found

@@ -92,7 +92,7 @@ def test_every_object_of_the_account_is_in_its_file(busy: Account, tmp_path: Pat
 
 
 def test_nested_lists_are_whole_and_references_are_ids(busy: Account, tmp_path: Path) -> None:
-    """Twelve items of a subscription, though the list shows ten."""
+    """Twelve items of a subscription, though the list shows ten; a row that is shown twice counts once."""
     client = sdk(busy)
     customer = client.v1.customers.list({"email": "fay@populate.example.com"}).data[0]
     product = client.v1.products.create({"name": "Many"}).id
@@ -110,7 +110,9 @@ def test_nested_lists_are_whole_and_references_are_ids(busy: Account, tmp_path: 
     made = client.v1.subscriptions.create(
         {"customer": customer.id, "items": [{"price": price} for price in prices]}
     )
+    busy.faults.replace(Script((Rule(Duplicate(3), path="/v1/invoices/*/lines"),)))
     fetched(busy, tmp_path)
+    assert busy.faults.stats()["fired"][0] > 0
     found = contents(tmp_path)
     subscription = found["subscriptions"][made.id]
     assert [item["price"]["id"] for item in subscription["items"]["data"]] == prices

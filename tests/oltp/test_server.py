@@ -12,7 +12,6 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from pydantic import SecretStr
 
 from payments_pipeline.errors import StorageError, UsageError
 from payments_pipeline.oltp.database import Database, create_missing, database_of
@@ -29,7 +28,7 @@ def own(places: Path) -> Iterator[Server]:
 
 
 def _maintenance(server: Server) -> Database:
-    return database_of(Settings(database_url=SecretStr(server.url("postgres"))))
+    return database_of(Settings.from_env({"DATABASE_URL": server.url("postgres")}))
 
 
 def test_up_and_down_keep_the_data_and_the_port(own: Server) -> None:
@@ -95,7 +94,7 @@ def test_a_taken_port_is_an_error_that_says_so(places: Path) -> None:
 def test_init_db_creates_what_is_missing(own: Server) -> None:
     """stripe_db and stripe_test, once."""
     own.up()
-    database = database_of(Settings(database_url=SecretStr(own.url("stripe_db"))))
+    database = database_of(Settings.from_env({"DATABASE_URL": own.url("stripe_db")}))
     assert create_missing(database) == ["stripe_db", "stripe_test"]
     assert create_missing(database) == []
 
@@ -103,13 +102,13 @@ def test_init_db_creates_what_is_missing(own: Server) -> None:
 def test_a_missing_database_and_a_missing_server_say_what_to_do(own: Server, tmp_path: Path) -> None:
     """Neither message shows the password."""
     own.up()
-    database = database_of(Settings(database_url=SecretStr(own.url("nowhere"))))
+    database = database_of(Settings.from_env({"DATABASE_URL": own.url("nowhere")}))
     with pytest.raises(StorageError, match="init-db") as caught, database.connect():
         pass
     password = own.password_file.read_text("ascii").strip()
     assert password not in str(caught.value)
     with pytest.raises(StorageError, match="oltp up"):
-        database_of(Settings(local_data_dir=str(tmp_path)))
+        database_of(Settings.from_env({"LOCAL_DATA_DIR": str(tmp_path)}))
     unreachable = Database(database.url.set(port=1))
     with pytest.raises(StorageError, match="cannot be used") as caught, unreachable.connect():
         pass
@@ -120,4 +119,4 @@ def test_a_missing_database_and_a_missing_server_say_what_to_do(own: Server, tmp
 def test_another_database_url_is_refused(url: str) -> None:
     """Only PostgreSQL will do."""
     with pytest.raises(UsageError, match="DATABASE_URL"):
-        database_of(Settings(database_url=SecretStr(url)))
+        database_of(Settings.from_env({"DATABASE_URL": url}))
