@@ -46,7 +46,7 @@ class S3Storage:
     Versions are ETags; `create` and `swap` are conditional writes, so the store decides who was first. A write
     whose answer was lost and whose repetition is refused is recognised by the token in the object's metadata.
     SHA-256 is sent with every write and checked on every whole read. Credentials, region and endpoint come from
-    boto3's own chain; faults of the network are retried for some 45 s.
+    boto3's own chain; a store that goes away is waited for a minute.
     """
 
     def __init__(self, bucket: str, prefix: str = "", options: StorageOptions | None = None) -> None:

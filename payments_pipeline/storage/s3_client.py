@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import boto3
 import botocore.session
@@ -17,6 +17,7 @@ from botocore.exceptions import (
     CredentialRetrievalError,
     EndpointConnectionError,
     FlexibleChecksumError,
+    HTTPClientError,
     IncompleteReadError,
     NoCredentialsError,
     PartialCredentialsError,
@@ -31,8 +32,10 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 _CONNECT_SECONDS, _READ_SECONDS, _CONNECTIONS = 5, 30, 64
-_NETWORK_ATTEMPTS = 9
-"""With boto3's pauses between them (random, doubling up to 20 s) they last 45 s on average: a store may restart."""
+_PATIENCE_SECONDS, _LONGEST_PAUSE = 60.0, 4.0
+"""How long a store may be away. boto3's own retries give up after seconds, the sooner the more threads need them."""
+_AWAY = {500, 502, 503, 504}
+_UNREACHABLE = (EndpointConnectionError, ConnectTimeoutError, HTTPClientError)
 _ATTEMPTS, _PAUSE_SECONDS = 5, 0.2
 _PASSING = {"ConditionalRequestConflict", "OperationAborted", "BadDigest", "XAmzContentSHA256Mismatch"}
 
@@ -77,17 +80,53 @@ class BrokenAnswer(StorageError):
 def connect(region: str | None) -> S3Client:
     """A client with credentials, endpoint and, unless `region` is given, the region from boto3's own chain.
 
-    `AWS_MAX_ATTEMPTS` sets how often a request is tried.
+    It waits a minute for a store that goes away, unless `AWS_MAX_ATTEMPTS` says how often a request is tried.
     """
     session = botocore.session.Session()
-    attempts = session.get_config_variable("max_attempts") or _NETWORK_ATTEMPTS
+    attempts = session.get_config_variable("max_attempts")
     config = Config(
         connect_timeout=_CONNECT_SECONDS,
         read_timeout=_READ_SECONDS,
         max_pool_connections=_CONNECTIONS,
-        retries={"mode": "standard", "total_max_attempts": attempts},
+        retries={"mode": "standard", **({"total_max_attempts": attempts} if attempts else {})},
     )
-    return boto3.session.Session(botocore_session=session, region_name=region).client("s3", config=config)
+    client = boto3.session.Session(botocore_session=session, region_name=region).client("s3", config=config)
+    if not attempts:
+        client.meta.events.register("needs-retry.s3", cast("Callable[..., None]", Patience()))
+    return client
+
+
+class Patience:
+    """Asked by boto3 after each attempt: the pause before one more, or None if the request is not worth it.
+
+    boto3's own retries are asked first; this goes on where they end, until a minute after the request's first
+    failure. A store that has never answered is not waited for: its address is more likely to be wrong.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._has_answered = False
+
+    def __call__(
+        self,
+        *,
+        response: tuple[Any, Any] | None,
+        caught_exception: Exception | None,
+        request_dict: dict[str, Any],
+        attempts: int,
+        **_: object,
+    ) -> float | None:
+        """Seconds to wait. `request_dict` is the request's own: it remembers when the first attempt failed."""
+        self._has_answered = self._has_answered or response is not None
+        is_away = isinstance(caught_exception, _UNREACHABLE) or (
+            response is not None and response[0].status_code in _AWAY
+        )
+        if not is_away or not self._has_answered:
+            return None
+        first: float = request_dict["context"].setdefault("first_failure", self._clock())
+        if self._clock() - first > _PATIENCE_SECONDS:
+            return None
+        return float(min(_PAUSE_SECONDS * 2 ** (attempts - 1), _LONGEST_PAUSE))
 
 
 def code_of(error: ClientError) -> str:

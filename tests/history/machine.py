@@ -6,6 +6,7 @@ import shutil
 import tempfile
 from datetime import date
 from pathlib import Path
+from typing import ClassVar
 
 from hypothesis import note
 from hypothesis import strategies as st
@@ -14,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import CorruptObject, QualityError, SourceError, StorageError
 from payments_pipeline.state.manifest import Manifest, Request
+from tests.e2e.harness import digest_of
 from tests.history.changes import CHANGES
 from tests.history.checks import (
     Watch,
@@ -23,6 +25,7 @@ from tests.history.checks import (
     state_files,
     verified,
 )
+from tests.history.mirror import Mirror
 from tests.history.storage import Killed, Trouble
 from tests.history.subject import DAY, EVERYTHING, QUIET, Circumstances, Stage, Subject, subject
 
@@ -67,11 +70,16 @@ def requests(draw: st.DrawFn) -> tuple[str, int, int, frozenset[str]]:
 
 
 class History(RuleBasedStateMachine):
-    """An account's life and a lake's. `stage` and `folder` are set by the test that runs it."""
+    """An account's life and a lake's. `stage` and `folder` are set by the test that runs it.
+
+    With a `bucket` (an `s3://` URL) each lake is below it. `digests` are those of the settled lakes, in their order.
+    """
 
     stage: Stage
     url: str
     folder: Path
+    bucket: str | None = None
+    digests: ClassVar[list[str]] = []
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,6 +93,8 @@ class History(RuleBasedStateMachine):
     def opens(self, start: date, seed: int, born: list[tuple[str, int]]) -> None:
         """An account opens and does its first business."""
         self.subject = subject(self.root / "lake", self.stage, self.url, start=start, seed=seed)
+        if self.bucket is not None:
+            self.subject.mirror = Mirror(f"{self.bucket}/{self.root.name}", self.root / "lake")
         self.watch = Watch(self.root / "lake")
         self.account.change(*born)
 
@@ -168,6 +178,7 @@ class History(RuleBasedStateMachine):
         assert bookkeeping_faults(self.account, manifest) == []
         assert rebuilt_differences(self.account, manifest) == []
         assert verified(self.account) > 0
+        self.digests.append(digest_of(manifest))
         self.open_run = None
         self.unsettled = 0
 
@@ -238,6 +249,7 @@ def _told(manifest: Manifest) -> str:
     return f"{manifest.outcome}, {sum(part.rows for part in parts)} records in {len(parts)} parts{relisted}"
 
 
-def machine(folder: Path, stage: Stage, url: str) -> type[History]:
-    """The machine as a class of its own, bound to a server and a folder."""
-    return type("History", (History,), {"folder": folder, "stage": stage, "url": url})
+def machine(folder: Path, stage: Stage, url: str, *, bucket: str | None = None) -> type[History]:
+    """The machine as a class of its own, bound to a server and a folder, or to a bucket beside the folder."""
+    bound = {"folder": folder, "stage": stage, "url": url, "bucket": bucket, "digests": []}
+    return type("History", (History,), bound)

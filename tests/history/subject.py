@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -33,6 +33,7 @@ from payments_pipeline.stripe.client import ClientOptions, StripeClient
 from payments_pipeline.transform.duckdb_engine import DuckDBEngine, EngineOptions
 from payments_pipeline.transform.models import Models, discover, sql_root
 from tests.history.changes import happen
+from tests.history.mirror import Mirror
 from tests.history.storage import Trouble, Troubled
 
 DAY = 86_400
@@ -147,7 +148,10 @@ def models() -> Models:
 
 @dataclass(slots=True)
 class Subject:
-    """An account under a manual clock, and the lake in `root` that is to follow it."""
+    """An account under a manual clock, and the lake in `root` that is to follow it.
+
+    With a `mirror` the lake is in a bucket, and `root` shows what is in it.
+    """
 
     root: Path
     url: str
@@ -156,6 +160,7 @@ class Subject:
     clock: ManualClock
     faults: Faults
     ticks: Ticks = field(init=False)
+    mirror: Mirror | None = None
     runs: int = 0
     past: list[dict[str, dict[str, Any]]] = field(default_factory=list)
     """What the account held whenever a run may have looked at it."""
@@ -214,17 +219,17 @@ class Subject:
     @contextmanager
     def opened(self, trouble: Trouble | None = None) -> Iterator[Lake]:
         """The lake, as a process of its own would open it."""
-        local = LocalStorage(self.root)
-        storage: Storage = Troubled(local, trouble) if trouble else local
-        engine = DuckDBEngine(
-            ENTITIES.values(), folders=[self.root], scratch=local.scratch(), options=EngineOptions(threads=1)
-        )
-        try:
-            clock = steady_clock(self.ticks, read_head(local), Quiet())
-            yield Lake(storage, engine, models(), VerifiedFiles(storage), clock, Quiet())
-        finally:
-            engine.close()
-            local.close()
+        with self.mirror.opened() if self.mirror else closing(LocalStorage(self.root)) as held:
+            storage: Storage = Troubled(held, trouble) if trouble else held
+            options = EngineOptions(threads=1)
+            engine = DuckDBEngine(
+                ENTITIES.values(), folders=[self.root], scratch=held.scratch(), options=options
+            )
+            try:
+                clock = steady_clock(self.ticks, read_head(held), Quiet())
+                yield Lake(storage, engine, models(), VerifiedFiles(storage), clock, Quiet())
+            finally:
+                engine.close()
 
     def new_id(self) -> str:
         """A RUN_ID that was not used before."""

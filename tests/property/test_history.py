@@ -84,6 +84,26 @@ def test_any_history_ends_in_the_truth(number: int, server: tuple[Stage, str], f
 
 
 @pytest.mark.nightly
+@pytest.mark.parametrize("number", [3, 4])
+def test_a_lake_in_a_bucket_lives_the_same_history(
+    number: int, server: tuple[Stage, str], folder: Path, on_seaweed: str
+) -> None:
+    """The same histories, damage and kills included, on a disk and on SeaweedFS: truth after truth, digest by digest."""
+    search = settings(
+        max_examples=5,
+        stateful_step_count=8,
+        deadline=None,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    kinds = [machine(folder, *server), machine(folder, *server, bucket=on_seaweed)]
+    for kind in kinds:
+        run_state_machine_as_test(seed(number)(kind), settings=search)
+    assert kinds[0].digests == kinds[1].digests != []
+
+
+@pytest.mark.nightly
 def test_many_histories_end_in_the_truth(server: tuple[Stage, str], folder: Path) -> None:
     """The same for many longer histories, new ones every night."""
     search = settings(

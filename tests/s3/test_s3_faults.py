@@ -17,6 +17,7 @@ from payments_pipeline.errors import (
     VersionConflict,
 )
 from payments_pipeline.storage import ABSENT, Storage
+from payments_pipeline.storage.parallel import each
 from tests.s3.proxy import Kind, Proxy, Spoil
 from tests.seaweed import BUCKET, Seaweed
 
@@ -99,6 +100,17 @@ def test_c3_a_passing_fault_is_waited_out(
     proxy.spoils = [Spoil("", "refuse", status=status, code=code)]
     assert [info.key for info in spoilt.list("")] == ["a"]
     assert direct.read("a") == b"x"
+
+
+def test_c9_a_store_that_is_away_for_seconds_is_waited_for(
+    spoilt: Storage, direct: Storage, proxy: Proxy
+) -> None:
+    """C9: more failures than boto3 itself bears, of many requests at once."""
+    spoilt.put("before", b"x")
+    proxy.spoils = [Spoil("", "refuse", times=30)]
+    each(lambda number: spoilt.put(f"a{number}", b"x"), range(8))
+    assert proxy.spoils[0].done == 30
+    assert len(list(direct.list("a"))) == 8
 
 
 @pytest.mark.parametrize("kind", ["truncate", "flip_answer"])
