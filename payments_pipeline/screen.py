@@ -16,7 +16,8 @@ from payments_pipeline.entities import EntitySpec, Reference, SchemaNode, duckdb
 MAX_RECORD_BYTES = 16 * 2**20
 """The largest record that bronze takes; a larger one goes to quarantine."""
 
-_LAST_SECOND = 4_102_444_800  # 2100-01-01: a larger `created` is milliseconds, or nonsense
+LAST_SECOND = 4_102_444_800
+"""2100-01-01: a time that is not before it is in milliseconds, or nonsense."""
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[!-~]+\Z")]
 _Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _LEAVES: Mapping[str, Any] = {
@@ -96,7 +97,7 @@ class Screen:
             raise Rejected(f"`object` is not {self._object!r}")
         if found.deleted:
             return
-        if found.created is None or not 0 < found.created < _LAST_SECOND:
+        if found.created is None or not 0 < found.created < LAST_SECOND:
             raise Rejected("`created` is not a plausible Unix second")
 
     def _collect(self, found: Any, ids: Ids) -> None:

@@ -52,7 +52,7 @@ _MAX_RESTARTS = 100
 # A proxy that the environment names is not asked for these: it does not lead back here.
 _THIS_MACHINE = ("all://127.0.0.1", "all://[::1]", "all://localhost")
 _KEY = re.compile(r"[!-~]+")
-_ID = re.compile(r"[!-~]{1,255}")
+_ID = re.compile(r"(?!\.+\Z)[!-.0-~]{1,255}")  # a server may take an escaped slash, or dots, for a path
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,8 +21,12 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.?)*+(?:"|\Z)', re.DOTALL)  # never fails o
 _BRACKET = re.compile(rb"[\[\]{}]")
 
 
+Id = Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[!-~]+\Z")]
+"""What can be the id of anything: 1 to 255 visible ASCII characters."""
+
+
 class _Event(msgspec.Struct):
-    id: Annotated[str, msgspec.Meta(min_length=1, max_length=255, pattern=r"^[!-~]+\Z")]
+    id: Id
     object: Literal["event", "v2.core.event"]
     data: msgspec.Raw = msgspec.Raw(b"null")
 

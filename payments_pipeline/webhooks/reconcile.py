@@ -20,6 +20,7 @@ from payments_pipeline.bronze import OBSERVED_FORMAT, file_sha256
 from payments_pipeline.errors import CorruptObject, ObjectMissing
 from payments_pipeline.flow import EPOCH_DT
 from payments_pipeline.lake import Lake
+from payments_pipeline.screen import LAST_SECOND
 from payments_pipeline.state.documents import Document, load
 from payments_pipeline.storage import Storage
 from payments_pipeline.transform.reconciliation import (
@@ -194,7 +195,7 @@ class _Request(msgspec.Struct):
 class _Event(msgspec.Struct):
     id: str
     type: str
-    created: Annotated[int, msgspec.Meta(ge=0, le=4_102_444_800)]
+    created: Annotated[int, msgspec.Meta(gt=0, lt=LAST_SECOND)]
     account: str | None = None
     api_version: str | None = None
     request: _Request | None = None

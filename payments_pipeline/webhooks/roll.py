@@ -16,6 +16,7 @@ from payments_pipeline.bronze import quarantine_line
 from payments_pipeline.errors import LeaseError
 from payments_pipeline.flow import BronzePart, RunContext
 from payments_pipeline.lake import Lake
+from payments_pipeline.screen import LAST_SECOND
 from payments_pipeline.state.head import fence
 from payments_pipeline.state.lease import Lease
 from payments_pipeline.storage import Storage
@@ -31,7 +32,7 @@ from payments_pipeline.webhooks.books import (
     rolled_parts,
     unrolled,
 )
-from payments_pipeline.webhooks.event import read_line
+from payments_pipeline.webhooks.event import Id, read_line
 from payments_pipeline.webhooks.journal import Journal
 
 
@@ -166,11 +167,8 @@ def _clean(storage: Storage, log: Log) -> None:
             storage.delete(info.key)
 
 
-_Integer = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-
-
 class _Named(msgspec.Struct):
-    id: str
+    id: Id
     object: str
 
 
@@ -181,7 +179,7 @@ class _Data(msgspec.Struct):
 class _Notice(msgspec.Struct):
     id: str
     type: str
-    created: _Integer
+    created: Annotated[int, msgspec.Meta(gt=0, lt=LAST_SECOND)]
     data: _Data
 
 
@@ -192,8 +190,8 @@ class _Account(msgspec.Struct):
 def _notices(storage: Storage, part: BronzePart) -> Iterator[bytes]:
     """What the part's events name, one line each.
 
-    An event without an object of the account (a thin one, one of a connected account, one whose line is damaged)
-    gives none: the feed is read all the same.
+    An event without an object of the account (a thin one, one of a connected account), without a plausible id or
+    time, or whose line is damaged gives none: the feed is read all the same.
     """
     with storage.localize(part.key).open("rb") as stream:
         for line in stream:

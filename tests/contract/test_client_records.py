@@ -105,7 +105,9 @@ def test_each_line_says_where_its_record_came_from() -> None:
     }
 
 
-@pytest.mark.parametrize("object_id", ["", "a b", "x" * 256, "\x00", "ü", "a\nb"])
+@pytest.mark.parametrize(
+    "object_id", ["", "a b", "x" * 256, "\x00", "ü", "a\nb", ".", "..", "a/b", "../customers/cus_1"]
+)
 def test_what_cannot_be_an_id_is_absent_without_being_asked_for(object_id: str) -> None:
     """A poison reference must not stop a run, nor lead to another path."""
     script = Script([problem(500)])
@@ -119,8 +121,7 @@ def test_what_cannot_be_an_id_is_absent_without_being_asked_for(object_id: str) 
     ("object_id", "path"),
     [
         ("ch_1", "/v1/charges/ch_1"),
-        ("..", "/v1/charges/%2E%2E"),
-        ("../customers/cus_1", "/v1/charges/%2E%2E%2Fcustomers%2Fcus_1"),
+        ("..a.b", "/v1/charges/%2E%2Ea%2Eb"),
         ("a?b=c#d", "/v1/charges/a%3Fb%3Dc%23d"),
         ("'--", "/v1/charges/%27--"),
     ],
