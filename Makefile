@@ -8,6 +8,7 @@ DAYS   ?= 1
 ENTITY ?= charges
 PORT   ?= 8000
 ENV    ?= DEV
+SOURCE ?= json
 JSON_DIR ?= data/imported_stripe_data
 
 BIN := .venv/bin
@@ -15,10 +16,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Hashes make a changed download an error; wheels only means no build script ever runs at install time.
 INSTALL := $(PIP) install --require-hashes --only-binary :all: --requirement
 
+OBJECTS := customer payment_method product price subscription invoice payment_intent charge invoice_payment
+INGESTS := $(sort $(OBJECTS:%=ingest-%) $(subst _,-,$(OBJECTS:%=ingest-%)))
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help setup mock-api run-pipeline run-batch run-all run-transforms run-quality \
         populate populate-force fetch init-all populate-all all \
+        init-db init-migration migrate upgrade upgrade-db downgrade downgrade-db reset-db \
+        ingest-all $(INGESTS) check-db publish-gold \
         lint format format-check typecheck test test-nightly bench check docs lock clean
 
 help: ## Show this list
@@ -55,6 +61,40 @@ populate-force: .venv/.run ## Likewise, with the subscriptions cancelled and mad
 
 fetch: .venv/.run ## Write every object of the account to JSON_DIR=data/imported_stripe_data
 	$(OLTP) fetch --out "$(JSON_DIR)"
+
+init-db: .venv/.dev ## Create the databases stripe_db and stripe_test
+	$(OLTP) init-db
+
+init-migration: .venv/.dev ## Write the first migration, if there is none
+	$(OLTP) init-migration
+
+migrate: .venv/.dev ## Write the migration from the database to the models (m="what it does")
+	$(OLTP) migrate --message "$(m)"
+
+upgrade-db: .venv/.dev ## Bring the schema up to date
+	$(OLTP) upgrade
+
+downgrade-db: .venv/.dev ## Take the schema back by one migration; development only
+	$(OLTP) downgrade
+
+upgrade: upgrade-db
+downgrade: downgrade-db
+
+reset-db: .venv/.dev ## Throw the database away and make an empty one; development only
+	$(OLTP) reset-db
+
+ingest-all: .venv/.dev ## Fill all tables from SOURCE=json|api|lake, for json from JSON_DIR
+	$(OLTP) ingest-all --source "$(SOURCE)" --json-dir "$(JSON_DIR)"
+
+ingest-customer: ## Fill one table, for json from FILE=…; so ingest-product and so on
+$(INGESTS): ingest-%: .venv/.dev
+	$(OLTP) ingest $(subst -,_,$*) --source "$(SOURCE)" $(if $(FILE),--file "$(FILE)",--json-dir "$(JSON_DIR)")
+
+check-db: .venv/.dev ## Compare every table with SOURCE=json|api|lake
+	$(OLTP) check --source "$(SOURCE)" --json-dir "$(JSON_DIR)"
+
+publish-gold: .venv/.dev ## Load the lake's gold models into PostgreSQL
+	$(OLTP) publish-gold
 
 # One recipe after the other, also under `make -j`: each step needs the one before.
 define INIT

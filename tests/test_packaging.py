@@ -23,6 +23,7 @@ PINNED_FILES = ["run.txt", "dev.txt"]
 PROMISED_TARGETS = """
     setup mock-api run-pipeline run-batch run-all run-transforms run-quality
     populate populate-force fetch init-all populate-all all
+    init-db init-migration migrate upgrade-db downgrade-db reset-db ingest-all ingest-customer check-db publish-gold
     lint format format-check typecheck test clean help
 """.split()
 

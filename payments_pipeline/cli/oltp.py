@@ -7,6 +7,7 @@ import click
 from payments_pipeline.cli.context import lake_option, settings_of
 from payments_pipeline.cli.oltp_data import check, ingest, ingest_all, publish_gold
 from payments_pipeline.cli.populate import fetch, populate
+from payments_pipeline.errors import UsageError
 from payments_pipeline.oltp import require_drivers
 
 
@@ -94,6 +95,8 @@ def migrate(context: click.Context, message: str, lake: str | None) -> None:
     For developers: the file belongs to the program. Read it before it is applied: Alembic does not see changed checks.
     """
     require_drivers()
+    if not message.strip():
+        raise UsageError("a migration needs a message that says what it does. Nothing was written.")
     _write_migration(context, lake, message)
 
 

@@ -169,14 +169,12 @@ def _opened(
     settings: Settings, source: str, tables: tuple[str, ...], folder: Path, file: Path | None = None
 ) -> Iterator[tuple[Connection, Callable[[], Source], Rejects]]:
     """A connection to a database of the right schema, the source, and a place for what cannot be a row."""
-    from payments_pipeline.oltp.database import database_of
+    from payments_pipeline.oltp.database import database_of, local_folder
     from payments_pipeline.oltp.migrate import require_current
     from payments_pipeline.oltp.stage import Rejects
     from payments_pipeline.session import now
 
-    rejects = Rejects(
-        Path(settings.local_data_dir) / "oltp" / "quarantine" / f"{now():%Y%m%dT%H%M%S%f}.jsonl"
-    )
+    rejects = Rejects(local_folder(settings) / "quarantine" / f"{now():%Y%m%dT%H%M%S%f}.jsonl")
     database = database_of(settings)
     require_current(database)
     with database.connect() as connection, _source(settings, source, tables, folder, file) as factory:

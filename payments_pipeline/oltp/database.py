@@ -64,9 +64,14 @@ class Database:
         return sqlalchemy.create_engine(self.url, poolclass=sqlalchemy.NullPool)
 
 
+def local_folder(settings: Settings) -> Path:
+    """What the commands keep on this machine: `oltp` in the lake's folder, in `_local_data` if the lake is in a bucket."""
+    return Path(settings.local_data_dir.removeprefix("file://")).resolve() / "oltp"
+
+
 def own_server(settings: Settings) -> Server:
-    """The server whose data lies under the lake's folder."""
-    return Server(Path(settings.local_data_dir).resolve() / "oltp")
+    """The server whose data lies in `local_folder`."""
+    return Server(local_folder(settings))
 
 
 def database_of(settings: Settings) -> Database:

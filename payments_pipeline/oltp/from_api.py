@@ -8,9 +8,8 @@ from contextlib import contextmanager
 from payments_pipeline.entities import entity
 from payments_pipeline.flow import Window
 from payments_pipeline.oltp.source import RETRIEVED, Observation, Source
-from payments_pipeline.session import now, open_source
+from payments_pipeline.session import now, open_source, storage_of
 from payments_pipeline.settings import Settings
-from payments_pipeline.storage import open_storage
 from payments_pipeline.stripe.client import StripeClient
 
 
@@ -43,5 +42,5 @@ class Api:
 @contextmanager
 def api_source(settings: Settings, tables: Iterable[str]) -> Iterator[Callable[[], Source]]:
     """The API that the settings name, for as long as the block lasts."""
-    with open_source(settings, open_storage(settings.local_data_dir), now) as opened:
+    with storage_of(settings) as storage, open_source(settings, storage, now) as opened:
         yield lambda: Api(opened.client, tables)

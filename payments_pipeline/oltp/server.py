@@ -13,6 +13,7 @@ import importlib.util
 import os
 import pwd
 import secrets
+import shutil
 import socket
 import stat
 import subprocess
@@ -40,11 +41,11 @@ class Server:
 
         Returns the folders that had to be made passable (x for others) because root starts it for another account.
         """
-        if self.is_running():
-            return []
         self.folder.mkdir(parents=True, exist_ok=True)
-        opened = self._make_passable() if os.geteuid() == 0 else []
-        if not (self._data / "PG_VERSION").exists():
+        opened = self._make_passable()
+        if self.is_running():
+            return opened
+        if not self._exists():
             self._initialise()
         fixed = port or self._port()
         for _ in range(_TRIES):
@@ -59,8 +60,11 @@ class Server:
         )
 
     def down(self) -> bool:
-        """Stop it and wait until it has; False if it was not running."""
-        if not self._exists() or not self.is_running():
+        """Stop it, whoever is connected, and wait until it has; False if it was not running."""
+        if not self._exists():
+            return False
+        self._make_passable()  # somebody may have closed a folder since it was started
+        if not self.is_running():
             return False
         if self._control("stop", "-m", "fast", "-w", "-t", _START_SECONDS) != 0:
             raise StorageError(f"PostgreSQL in {self.folder} does not stop: {self._last_words()}.")
@@ -99,7 +103,7 @@ class Server:
         return (self._data / "PG_VERSION").exists()
 
     def _port(self) -> int | None:
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError, ValueError):
             return int((self.folder / "port").read_text("ascii"))
         return None
 
@@ -107,21 +111,27 @@ class Server:
         (self.folder / "port").write_text(f"{port}\n", "ascii")
 
     def _initialise(self) -> None:
-        """A new cluster: UTF-8, checksums, sorted by bytes so that no library update changes an index."""
+        """A new cluster: UTF-8, checksums, sorted by bytes so that no library update changes an index.
+
+        It is made beside its place: one that was not finished is never taken for one that was.
+        """
         self._password.touch(0o600)
         self._password.write_text(secrets.token_urlsafe(24) + "\n", "ascii")
         self._give_away(self._password)
-        self._data.mkdir(mode=0o700, exist_ok=True)
-        self._give_away(self._data)
+        unfinished = self.folder / "data.unfinished"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(mode=0o700)
+        self._give_away(unfinished)
         wishes = ("--encoding=UTF8", "--locale=C", "--data-checksums", "--auth=scram-sha-256")
         code, words = self._run(
-            "initdb", "-D", str(self._data), "-U", _ADMIN, f"--pwfile={self._password}", *wishes
+            "initdb", "-D", str(unfinished), "-U", _ADMIN, f"--pwfile={self._password}", *wishes
         )
         if code != 0:
             raise StorageError(
                 f"a PostgreSQL server cannot be made in {self.folder}: {_last_line(words)}. "
                 "Nothing else was changed."
             )
+        unfinished.rename(self._data)
 
     def _control(self, action: str, *arguments: str) -> int:
         options = (
@@ -172,7 +182,9 @@ class Server:
             os.chown(path, owner.pw_uid, owner.pw_gid)
 
     def _make_passable(self) -> list[Path]:
-        """Let others pass through, but not list, the folders above the data and the programs."""
+        """As root, let others pass through, but not list, the folders above the data and the programs."""
+        if os.geteuid() != 0:
+            return []
         folders = [self.folder, *self.folder.parents, *binaries().parents]
         closed = [folder for folder in folders if not folder.stat().st_mode & stat.S_IXOTH]
         for folder in closed:

@@ -136,6 +136,37 @@ def test_production_is_filled_but_never_populated(make: Make, checkout: Path) ->
     assert _subscribed(checkout) == []
 
 
+def test_every_target_does_what_it_is_called(make: Make, checkout: Path) -> None:
+    """One table at a time, from files and from the API, children before parents; the schema down and up again."""
+    assert make("init-all").returncode == 0
+    for target in ("init-db", "init-migration", "upgrade", "fetch"):
+        done = make(target)
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "nothing to migrate" in make("migrate", "m=nothing").stdout
+    assert "needs a message" in make("migrate").stderr
+    for target in (
+        "charge",
+        "invoice_payment",
+        "payment-intent",
+        "invoice",
+        "subscription",
+        "price",
+        "product",
+    ):
+        done = make(f"ingest-{target}", "SOURCE=json")
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert "❌" in make("check-db").stdout
+    done = make("ingest-customer", "FILE=data/imported_stripe_data/charges.json")
+    assert "type 'charge' instead of 'customer'" in done.stderr
+    assert make("ingest-customer", "FILE=data/imported_stripe_data/customers.json").returncode == 0
+    assert make("ingest-payment-method", "SOURCE=api").returncode == 0
+    done = make("check-db")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "'foo' is not one of" in make("ingest-all", "SOURCE=foo").stderr
+    assert "The tables are gone." in make("downgrade").stdout
+    assert "no schema yet" in make("ingest-all").stderr
+
+
 def test_the_steps_can_be_taken_one_by_one(checkout: Path, api: str) -> None:
     """Without `make`, as in a container: the same commands."""
     command: Command = command_in(checkout, MOCK_API_BASE_URL=api)

@@ -69,6 +69,28 @@ def _kill(server: Server) -> None:
     raise AssertionError("the server does not die")
 
 
+def test_it_stops_though_somebody_closed_a_folder_above_it(own: Server) -> None:
+    """It can be stopped, and started again, when other accounts may no longer pass to its data."""
+    own.up()
+    own.folder.parent.chmod(0o700)
+    assert own.down()
+    assert not own.is_running()
+    own.folder.parent.chmod(0o700)
+    own.up()
+    assert own.is_running()
+
+
+def test_a_half_made_server_is_made_anew(places: Path) -> None:
+    """Whoever is killed while the data folder is being made leaves nothing behind that stops the next."""
+    server = Server(places / "half" / "oltp")
+    unfinished = server.folder / "data.unfinished"
+    unfinished.mkdir(parents=True)
+    (unfinished / "PG_VERSION").write_text("18\n", "ascii")
+    (server.folder / "port").touch()
+    server.up()
+    assert server.down()
+
+
 def test_it_listens_on_this_machine_and_asks_for_the_password(own: Server) -> None:
     """Without the password nobody gets in, and the file that holds it is the owner's alone."""
     own.up()
