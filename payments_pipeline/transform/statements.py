@@ -176,7 +176,7 @@ def unreconciled(spec: EntitySpec, model: ModelSpec) -> str:
     """
     amount, currency = spec.amount or ("none", "none")
     silver_amount = f"silver.{amount.removeprefix('amount_')}_minor" if spec.amount else "null::bigint"
-    silver_currency = "silver.currency" if spec.amount else "null"
+    silver_currency = "silver.currency" if spec.amount else "null::varchar"
     key = name(model.grain[0])
     return f"""
 {_plain_latest(amount, currency)},
