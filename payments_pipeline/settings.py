@@ -34,7 +34,7 @@ class Settings(pydantic.BaseModel):
     stripe_api_key: pydantic.SecretStr | None = None
     max_page_size: int = pydantic.Field(100, ge=1, le=100)
     max_requests_per_second: float | None = pydantic.Field(None, gt=0, le=1000)
-    max_connections: int = pydantic.Field(8, ge=1, le=64)
+    max_connections: int = pydantic.Field(16, ge=1, le=64)
     safety_window_seconds: int = pydantic.Field(3600, ge=0)
     max_quarantine_share: float = pydantic.Field(0.01, ge=0, le=1)
     duckdb_memory_limit: str = pydantic.Field("2GB", pattern=r"^\d+(\.\d+)? ?[KMGT]i?B$")

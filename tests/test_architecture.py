@@ -42,7 +42,7 @@ DOORS = {
     "duckdb": {"transform/duckdb_engine.py"},
     "boto3": {"storage/s3_client.py"},
     "botocore": {"storage/s3.py", "storage/s3_client.py"},
-    "httpx": {"stripe/client.py"},
+    "httpx": {"stripe/wire.py"},
     "tenacity": {"stripe/retry.py"},
     "structlog": {"log.py"},
     "click": {"cli/*"},

@@ -1,4 +1,4 @@
-"""Reads and writes a Stripe-shaped API: the only module that speaks HTTP."""
+"""Reads and writes a Stripe-shaped API."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from datetime import datetime
 from types import TracebackType
 from typing import Self
 
-import httpx
 import msgspec
 import pydantic
 
@@ -40,17 +39,12 @@ from payments_pipeline.stripe.paging import (
 )
 from payments_pipeline.stripe.refusal import plain, refusal
 from payments_pipeline.stripe.retry import MAX_WAIT_SECONDS, RetryBudget, Transient, http_date, policy
-from payments_pipeline.stripe.sockets import OpenSockets
+from payments_pipeline.stripe.wire import Answer, Transport, Wire
 
 API_VERSION = "2026-10-28.endive"
 """The Stripe API version whose shapes `entities` declares; sent with every call."""
 
-_MAX_BODY_BYTES = 64 * 2**20
-_DEADLINE_SECONDS = 120.0
-_TIMEOUT = httpx.Timeout(30.0, connect=5.0)
 _MAX_RESTARTS = 100
-# A proxy that the environment names is not asked for these: it does not lead back here.
-_THIS_MACHINE = ("all://127.0.0.1", "all://[::1]", "all://localhost")
 _KEY = re.compile(r"[!-~]+")
 _ID = re.compile(r"(?!\.+\Z)[!-.0-~]{1,255}")  # a server may take an escaped slash, or dots, for a path
 
@@ -63,7 +57,7 @@ class ClientOptions:
     api_key: pydantic.SecretStr
     page_size: int = 100
     rate: float = 25.0
-    connections: int = 8
+    connections: int = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +77,7 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _Shown:
     records: Records
     observed_at: datetime
     headers: Mapping[str, str]
@@ -105,7 +99,7 @@ class StripeClient:
         *,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] | None = None,
-        transport: httpx.BaseTransport | None = None,
+        transport: Transport | None = None,
     ) -> None:
         self.counts = CallCounts()
         self._options = options
@@ -113,22 +107,20 @@ class StripeClient:
         self._monotonic = monotonic
         self._budget = RetryBudget()
         self._lock = threading.Lock()
-        self._cancelled, self._sockets = threading.Event(), OpenSockets()
+        self._cancelled = threading.Event()
         sleep = sleep or self._sleep
         self._limiter = RateLimiter(options.rate, monotonic=monotonic, sleep=sleep)
         self._retrying = policy(budget=self._budget, sleep=sleep, on_retry=self._count_retry)
-        self._http = httpx.Client(
-            base_url=options.base_url,
-            headers={
-                "Accept-Encoding": "gzip",
+        self._wire = Wire(
+            options.base_url,
+            {
                 "Authorization": f"Bearer {_usable(options.api_key)}",
                 "Stripe-Version": API_VERSION,
                 "User-Agent": "payments-pipeline",
             },
-            timeout=_TIMEOUT,
-            limits=httpx.Limits(max_connections=options.connections),
+            connections=options.connections,
             transport=transport,
-            mounts=dict.fromkeys(_THIS_MACHINE),
+            monotonic=monotonic,
         )
 
     def __enter__(self) -> Self:
@@ -137,12 +129,12 @@ class StripeClient:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._http.close()
+        self._wire.close()
 
     def cancel(self) -> None:
         """Let every thread that waits or reads, and every later call, raise `SourceError` at once; safe from any thread."""
         self._cancelled.set()
-        self._sockets.shut()
+        self._wire.shut()
 
     def source_info(self) -> SourceInfo:
         """Who the key belongs to and what time it is there; `SourceRefused` if the key is not accepted."""
@@ -218,7 +210,7 @@ class StripeClient:
         """
         self._send(Ask("DELETE", path_of(*path), {}), single)
 
-    def _page(self, spec: EntitySpec, source: Source, answer: _Answer, window: Window | None) -> Page:
+    def _page(self, spec: EntitySpec, source: Source, answer: _Shown, window: Window | None) -> Page:
         texts = answer.records.texts
         if window is not None and not spec.created_filter:
             texts = within(texts, window)
@@ -259,7 +251,7 @@ class StripeClient:
                     raise
         raise _never_ending(path)
 
-    def _answers(self, path: str, params: Mapping[str, str]) -> Iterator[_Answer]:
+    def _answers(self, path: str, params: Mapping[str, str]) -> Iterator[_Shown]:
         """The pages of a list, each continuing after the last record of the one before."""
         limit = {"limit": str(self._options.page_size)}
         cursor: dict[str, str] = {}
@@ -278,10 +270,10 @@ class StripeClient:
             used.add(last)
             cursor = {CURSOR: last}
 
-    def _call(self, path: str, params: Mapping[str, str], parse: Callable[[bytes], Records]) -> _Answer:
+    def _call(self, path: str, params: Mapping[str, str], parse: Callable[[bytes], Records]) -> _Shown:
         return self._send(Ask("GET", path, params), parse)
 
-    def _send(self, ask: Ask, parse: Callable[[bytes], Records]) -> _Answer:
+    def _send(self, ask: Ask, parse: Callable[[bytes], Records]) -> _Shown:
         try:
             answer = self._retrying(self._attempt, ask, parse)
         except Transient as failure:
@@ -294,75 +286,44 @@ class StripeClient:
         self._budget.earn()
         return answer
 
-    def _attempt(self, ask: Ask, parse: Callable[[bytes], Records]) -> _Answer:
+    def _attempt(self, ask: Ask, parse: Callable[[bytes], Records]) -> _Shown:
         self._sleep(0)  # raises once somebody has cancelled
         with self._limiter.turn():
             observed_at = self._clock()
-            response, body = self._exchange(ask)
-        if response.status_code != 200:
-            self._refuse(str(ask), response, body)
-        kind = response.headers.get("content-type", "no content type")
+            answer = self._exchange(ask)
+        if answer.status != 200:
+            self._refuse(str(ask), answer)
+        kind = answer.headers.get("content-type", "no content type")
         if "json" not in kind:
             raise SourceError(
                 f"{self._where(ask)} answered {plain(kind)} instead of JSON: that is not a "
                 "Stripe API. Nothing was kept of it; check the base URL and proxies."
             )
         try:
-            return _Answer(parse(body), observed_at, response.headers)
+            return _Shown(parse(answer.body), observed_at, answer.headers)
         except Malformed as error:
             raise Transient(str(error)) from error
 
     def _where(self, ask: Ask) -> str:
         return f"{ask.method} {self._options.base_url}/v1/{ask.path}"
 
-    def _exchange(self, ask: Ask) -> tuple[httpx.Response, bytes]:
+    def _exchange(self, ask: Ask) -> Answer:
         """One call on the wire, counted by its status; by 0 if no whole answer came back."""
         status = 0
-        query, form = (None, ask.params) if ask.method == "POST" else (ask.params, None)
-        headers = {"Idempotency-Key": ask.key} if ask.key else {}
-        traced = {"trace": self._sockets.trace}
         try:
-            with self._http.stream(
-                ask.method, f"/v1/{ask.path}", params=query, data=form, headers=headers, extensions=traced
-            ) as response:
-                body = self._read(response)
-                status = response.status_code
-                return response, body
-        except (httpx.TransportError, httpx.DecodingError) as error:
-            raise Transient(f"{type(error).__name__}: {error}") from error
+            answer = self._wire.exchange(ask)
+            status = answer.status
         finally:
             with self._lock:
                 self.counts.calls += 1
                 self.counts.statuses[status] = self.counts.statuses.get(status, 0) + 1
+        return answer
 
-    def _read(self, response: httpx.Response) -> bytes:
-        """The body, within the limits of size and time."""
-        if response.headers.get("content-encoding", "identity") not in {"gzip", "identity"}:
-            # Others, or gzip in gzip, could make gigabytes of one packet.
-            raise SourceError("an answer is compressed in a way that was not asked for; it was not read.")
-        deadline = self._monotonic() + _DEADLINE_SECONDS
-        chunks, size = [], 0
-        for chunk in response.iter_bytes():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > _MAX_BODY_BYTES:
-                raise SourceError(
-                    f"an answer is larger than {_MAX_BODY_BYTES} bytes; it was not read to its end."
-                )
-            if self._monotonic() > deadline:
-                raise Transient(f"the answer took longer than {_DEADLINE_SECONDS:.0f} s")
-        return b"".join(chunks)
-
-    def _refuse(self, call: str, response: httpx.Response, body: bytes) -> None:
+    def _refuse(self, call: str, answer: Answer) -> None:
         """Raise what an answer other than 200 means; a wait that it asks for holds for every thread."""
         key = self._options.api_key.get_secret_value().encode()
-        error = refusal(
-            call,
-            response.status_code,
-            response.headers,
-            body.replace(key, b"[api key]"),
-            now=self._clock(),
-        )
+        body = answer.body.replace(key, b"[api key]")
+        error = refusal(call, answer.status, answer.headers, body, now=self._clock())
         if isinstance(error, Transient) and error.wait is not None and error.wait <= MAX_WAIT_SECONDS:
             self._limiter.pause(error.wait)
         raise error
@@ -395,6 +356,6 @@ def _never_ending(path: str) -> SourceError:
     )
 
 
-def _source_time(answer: _Answer) -> int:
+def _source_time(answer: _Shown) -> int:
     """The source's clock at the answer; ours when it does not say."""
     return int((http_date(answer.headers.get("date", "")) or answer.observed_at).timestamp())
