@@ -12,6 +12,7 @@ from time import monotonic
 
 from payments_pipeline import layout
 from payments_pipeline.bronze import Landed, PartNames, write_pages
+from payments_pipeline.effort import Effort
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.flow import BronzePart, Page, RunContext, Window
 from payments_pipeline.lake import Lake
@@ -129,13 +130,15 @@ class Extraction:
     def _fetched(self, jobs: Sequence[Job], pool: ThreadPoolExecutor) -> Iterator[_Fetched]:
         """The parts of all jobs as they are written, those of one window newest first.
 
-        A worker that finds no job left takes half of the largest window that another is listing.
+        A worker that finds no job left takes half of the largest window that another is listing. Another worker is
+        begun only while this process waits more than it computes.
         """
+        effort = Effort()
         news: SimpleQueue[_Fetched | Future[None] | None] = SimpleQueue()
         waiting = deque(_Task(job, _stretch(job)) for job in jobs)
         running: dict[Future[None], _Task] = {}
         while True:
-            while len(running) < self._fetching.workers:
+            while len(running) < min(self._fetching.workers, effort.worthwhile(len(running))):
                 task = waiting.popleft() if waiting else _half_of_the_largest(running.values())
                 if task is None:
                     break

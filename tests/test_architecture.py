@@ -23,7 +23,7 @@ LAYERS = [
     "retention",
     "pipeline simulation",
     "extract",
-    "planning stretch",
+    "effort planning stretch",
     "quality publish build webhooks",
     "lake",
     "bronze",

@@ -288,9 +288,9 @@ class StripeClient:
 
     def _attempt(self, ask: Ask, parse: Callable[[bytes], Records]) -> _Shown:
         self._sleep(0)  # raises once somebody has cancelled
-        with self._limiter.turn():
+        with self._limiter.turn() as answered:
             observed_at = self._clock()
-            answer = self._exchange(ask)
+            answer = self._exchange(ask, answered)
         if answer.status != 200:
             self._refuse(str(ask), answer)
         kind = answer.headers.get("content-type", "no content type")
@@ -307,11 +307,11 @@ class StripeClient:
     def _where(self, ask: Ask) -> str:
         return f"{ask.method} {self._options.base_url}/v1/{ask.path}"
 
-    def _exchange(self, ask: Ask) -> Answer:
+    def _exchange(self, ask: Ask, answered: Callable[[], None]) -> Answer:
         """One call on the wire, counted by its status; by 0 if no whole answer came back."""
         status = 0
         try:
-            answer = self._wire.exchange(ask)
+            answer = self._wire.exchange(ask, answered)
             status = answer.status
         finally:
             with self._lock:

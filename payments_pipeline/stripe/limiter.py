@@ -42,20 +42,30 @@ class RateLimiter:
             self._answered_at.put(now + (number / count - 1) * self._period)
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Wait until the block may make one call; the token is kept until the block ends."""
+    def turn(self) -> Iterator[Callable[[], None]]:
+        """Wait until the block may make one call; the token is kept until the block says that it is answered, or ends.
+
+        Its answer has begun when its head is there: what follows may take its time.
+        """
         answered_at = self._answered_at.get()
         called_at: float | None = None
+        held = [True]
+
+        def answered() -> None:
+            if held:
+                held.clear()
+                now = self._monotonic()
+                if called_at is not None:
+                    self._learn(now - called_at)
+                self._answered_at.put(now)
+
         try:
             while (wait := self._free_at(answered_at) - self._monotonic()) > 0:
                 self._sleep(wait)
             called_at = self._monotonic()
-            yield
+            yield answered
         finally:
-            now = self._monotonic()
-            if called_at is not None:
-                self._learn(now - called_at)
-            self._answered_at.put(now)
+            answered()
 
     def pause(self, seconds: float) -> None:
         """Let nobody call for that long: the source asked for it."""

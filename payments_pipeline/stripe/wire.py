@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import httpx
@@ -53,24 +54,25 @@ class Wire:
     ) -> None:
         self._sockets = OpenSockets()
         self._monotonic = monotonic
-        trust = httpx.create_ssl_context()
-        self._clients = [
-            httpx.Client(
-                base_url=base_url,
-                headers={"Accept-Encoding": "gzip", **headers},
-                timeout=_TIMEOUT,
-                verify=trust,
-                transport=transport,
-                mounts=dict.fromkeys(_THIS_MACHINE),
-            )
-            for _ in range(connections)
-        ]
-        self._idle: queue.LifoQueue[httpx.Client] = queue.LifoQueue()
-        for client in self._clients:
-            self._idle.put(client)
+        self._connect = partial(
+            httpx.Client,
+            base_url=base_url,
+            headers={"Accept-Encoding": "gzip", **headers},
+            timeout=_TIMEOUT,
+            verify=httpx.create_ssl_context(),
+            transport=transport,
+            mounts=dict.fromkeys(_THIS_MACHINE),
+        )
+        self._made: list[httpx.Client] = []
+        self._idle: queue.LifoQueue[httpx.Client | None] = queue.LifoQueue()
+        for _ in range(connections):
+            self._idle.put(None)
 
-    def exchange(self, ask: Ask) -> Answer:
-        """One call; `Transient` if no whole answer came back, `SourceError` if it is not one to be read."""
+    def exchange(self, ask: Ask, answered: Callable[[], None]) -> Answer:
+        """One call; `answered` is called once the head of the answer is there.
+
+        `Transient` if no whole answer came back, `SourceError` if it is not one to be read.
+        """
         query, form = (None, ask.params) if ask.method == "POST" else (ask.params, None)
         headers = {"Idempotency-Key": ask.key} if ask.key else {}
         traced = {"trace": self._sockets.trace}
@@ -81,6 +83,7 @@ class Wire:
                     ask.method, f"/v1/{ask.path}", params=query, data=form, headers=headers, extensions=traced
                 ) as response,
             ):
+                answered()
                 return Answer(response.status_code, response.headers, self._read(response))
         except (httpx.TransportError, httpx.DecodingError) as error:
             raise Transient(f"{type(error).__name__}: {error}") from error
@@ -91,14 +94,17 @@ class Wire:
 
     def close(self) -> None:
         """Give the connections back."""
-        for client in self._clients:
+        for client in self._made:
             client.close()
 
     @contextmanager
     def _client(self) -> Iterator[httpx.Client]:
-        """The connection that was used last, and so is the most likely to be open."""
+        """The connection that was used last, and so is the most likely to be open; a new one if all are busy."""
         client = self._idle.get()
         try:
+            if client is None:
+                client = self._connect()
+                self._made.append(client)
             yield client
         finally:
             self._idle.put(client)

@@ -295,3 +295,13 @@ def test_whoever_waits_stops_at_once_when_cancelled(world: World, rule: Rule) ->
     assert stopped - started < 2
     assert all(isinstance(future.exception(), SourceError) for future in futures)
     assert client.counts.calls == requests
+
+
+def test_threads_share_the_connections_that_are_allowed(world: World) -> None:
+    """Eight threads read through two connections, which stay open for the next call."""
+    with served(world) as account:
+        options = ClientOptions(account.url, pydantic.SecretStr(KEY), rate=1000, connections=2)
+        with StripeClient(options, lambda: datetime.now(UTC)) as client:
+            found = read_all(client, ("charges",))
+            assert 1 <= len(client._wire._sockets._sockets) <= 2
+    assert Counter(found["charges"]) == Counter(list(account.truth["charges"]))

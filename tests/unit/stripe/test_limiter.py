@@ -136,3 +136,18 @@ def test_threads_share_the_slots() -> None:
         list(pool.map(call, range(400)))
     assert len(most) == 400
     assert max(most) <= 3
+
+
+def test_a_token_is_given_back_when_the_answer_begins() -> None:
+    """However long the rest of an answer takes: the source has counted the call long before."""
+    time = Time()
+    limiter = RateLimiter(1, monotonic=time.monotonic, sleep=time.sleep)
+    with limiter.turn() as answered:
+        time.sleep(0.2)
+        answered()
+        time.sleep(5.0)
+    with limiter.turn():
+        assert time.monotonic() == pytest.approx(5.2)
+        time.sleep(0.1)
+    with limiter.turn():
+        assert time.monotonic() == pytest.approx(6.3)
