@@ -139,7 +139,7 @@ test: .venv/.dev ## Run every test (a few minutes)
 	$(BIN)/pytest --numprocesses 2
 
 test-nightly: .venv/.dev ## Run the long searches and soak runs
-	$(BIN)/pytest --numprocesses 2 -m nightly --timeout 0
+	$(BIN)/pytest --numprocesses 2 --dist worksteal -m nightly --timeout 0
 
 bench: .venv/.dev ## Measure side by side with floors and peers (peers go into .venv-peers)
 	$(BIN)/python -m benchmarks

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -170,12 +171,16 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
     files = [str(path) for path in sorted(folder.glob("dt=*/data.parquet"))]
     if not files:
         return []
-    with duckdb.connect(config={"threads": 1}) as connection:
-        cursor = connection.execute(
-            "select * from read_parquet($files, hive_partitioning = false)", {"files": files}
-        )
+    with _reader().cursor() as cursor:
+        cursor.execute("select * from read_parquet($files, hive_partitioning = false)", {"files": files})
         columns = [column[0] for column in cursor.description or ()]
         return [dict(zip(columns, row, strict=True)) for row in cursor.fetchall()]
+
+
+@cache
+def _reader() -> duckdb.DuckDBPyConnection:
+    """One database for all reading: to open one takes longer than what is asked of it."""
+    return duckdb.connect(config={"threads": 1})
 
 
 @dataclass(frozen=True, slots=True)

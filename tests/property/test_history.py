@@ -25,6 +25,9 @@ TODAY = Request(entities=tuple(ENTITIES), days=1)
 
 Opening = Callable[..., Subject]
 
+SHARDS = 6
+"""The long search is dealt to this many tests, so that two workers share it."""
+
 
 def nightly(value: object) -> ParameterSet:
     """A parameter that only the long searches try."""
@@ -104,10 +107,11 @@ def test_a_lake_in_a_bucket_lives_the_same_history(
 
 
 @pytest.mark.nightly
-def test_many_histories_end_in_the_truth(server: tuple[Stage, str], folder: Path) -> None:
+@pytest.mark.parametrize("shard", range(SHARDS))
+def test_many_histories_end_in_the_truth(shard: int, server: tuple[Stage, str], folder: Path) -> None:
     """The same for many longer histories, new ones every night."""
     search = settings(
-        max_examples=150,
+        max_examples=150 // SHARDS,
         stateful_step_count=20,
         deadline=None,
         suppress_health_check=list(HealthCheck),

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from mock_api.faults import Poison, Rule, Script
-from tests.e2e.harness import DAY, MIDNIGHT, Account, account_of
+from tests.e2e.harness import DAY, Account, account_of
 from tests.reliability.child import Job
 from tests.reliability.processes import Processes, processes_in
 
@@ -48,18 +48,30 @@ def processes(scratch: Path) -> Iterator[Processes]:
 def scene(scratch: Path, processes: Processes) -> Iterator[Scene]:
     """Two days of a small business in the lake, half a day of news; one charge of every page cannot be read."""
     with account_of(days=2.0, customers_per_day=2) as account:
-        account.faults.replace(Script((Rule(Poison(), path="/v1/charges"),)))
-        base = scratch / "scene-base"
-        first = Job(lake=str(base), url=account.url, now=account.clock(), run_id="first")
-        processes.run(first).ok()
-        _litter(base)
-        account.clock.set(MIDNIGHT + int(2.5 * DAY))
-        made = Scene(account, base, "", {}, processes)
-        whole = made.copy(scratch / "scene-whole")
-        environ = {"MAX_CONNECTIONS": "1"}
-        ended = processes.run(made.job(whole, run_id="second", step="settle", environ=environ))
-        points = {name: count for name, count in ended.points.items() if name != "*"}
-        yield replace(made, truth=ended.ok(), points=points)
+        yield _scene(account, scratch / "scene", processes, news=0.5)
+
+
+@pytest.fixture(scope="session")
+def small_scene(scratch: Path, processes: Processes) -> Iterator[Scene]:
+    """A day of a very small one, and a few hours of news: for those who must do every single call of a run."""
+    with account_of(days=1.0, customers_per_day=1) as account:
+        yield _scene(account, scratch / "small-scene", processes, news=0.25)
+
+
+def _scene(account: Account, folder: Path, processes: Processes, *, news: float) -> Scene:
+    """The account's lake, and the account so many days later."""
+    account.faults.replace(Script((Rule(Poison(), path="/v1/charges"),)))
+    base = folder / "base"
+    first = Job(lake=str(base), url=account.url, now=account.clock(), run_id="first")
+    processes.run(first).ok()
+    _litter(base)
+    account.clock.advance(int(news * DAY))
+    made = Scene(account, base, "", {}, processes)
+    whole = made.copy(folder / "whole")
+    environ = {"MAX_CONNECTIONS": "1"}
+    ended = processes.run(made.job(whole, run_id="second", step="settle", environ=environ))
+    points = {name: count for name, count in ended.points.items() if name != "*"}
+    return replace(made, truth=ended.ok(), points=points)
 
 
 def _litter(lake: Path) -> None:
