@@ -26,7 +26,7 @@ def _run(name: str, out: Path, *arguments: str) -> tuple[str, dict[str, Any]]:
 
 def test_every_module_with_a_command_is_a_benchmark() -> None:
     """`make bench` finds the benchmarks by themselves, and nothing that only serves them."""
-    assert {"extract", "webhooks"} <= set(names())
+    assert {"extract", "oltp", "webhooks"} <= set(names())
     assert not {"measure", "senders", "charts", "peers"} & set(names())
 
 
@@ -41,3 +41,21 @@ def test_extraction_is_measured_beside_its_floors(tmp_path: Path) -> None:
     assert printed.count("payments-pipeline") == 2
     bars = ET.parse(tmp_path / "extract.svg").findall(".//{*}rect")  # noqa: S314
     assert len(bars) == 1 + 4, "the page and a bar for all but the load server's own ceiling"
+
+
+def test_loading_is_measured_beside_plain_copy_and_peers(tmp_path: Path) -> None:
+    """Everybody's rows are all there; of a file of which one in a hundred differs, one in a hundred is written."""
+    printed, found = _run("oltp", tmp_path, "--rows", "300", "--orm-rows", "20")
+    first, again = found["scenes"]
+    assert [(each["kind"], each["rows"]) for each in first["results"]] == [
+        ("floor", 300),
+        ("ours", 300),
+        ("peer", 300),
+        ("peer", 300),
+        ("peer", 20),
+    ]
+    assert first["ceiling"] == first["results"][0]["rows_per_second"]
+    assert len(again["results"]) == 2
+    assert found["conditions"]["written_again"] == {"unchanged": 0, "one_percent_changed": 3}
+    assert "JSONB with lz4" in printed
+    assert len(ET.parse(tmp_path / "oltp.svg").findall(".//{*}rect")) == 1 + 5  # noqa: S314

@@ -37,9 +37,10 @@ def put_back(connection: psycopg.Connection, statements: Iterable[str]) -> None:
 def _is_mostly_new(connection: psycopg.Connection, table: Table) -> bool:
     found = execute(connection, f"select count(*) from {staging(table)} where not gone").fetchone()
     staged = int(found[0]) if found else 0
-    return staged >= _WORTH_IT and not list(
-        execute(connection, f"select from {table.name} offset {staged // 2} limit 1")
-    )
+    if staged < _WORTH_IT:
+        return False
+    half = f"select 1 from {table.name} offset {staged // 2} limit 1"
+    return execute(connection, half).fetchone() is None
 
 
 def _references(connection: psycopg.Connection, table: Table) -> list[tuple[str, str]]:
