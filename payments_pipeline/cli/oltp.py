@@ -133,6 +133,16 @@ def downgrade(context: click.Context, revision: str, lake: str | None) -> None:
     click.echo(f"The schema is at {reached}." if reached else "The tables are gone.")
 
 
+@oltp.command(epilog="Example: payments-pipeline oltp diagram --svg > schema.svg")
+@click.option("--svg", is_flag=True, help="Print a picture of the references instead.")
+def diagram(svg: bool) -> None:
+    """Print the schema as a Mermaid diagram."""
+    require_drivers()
+    from payments_pipeline.oltp import diagram as drawn
+
+    click.echo(drawn.svg() if svg else drawn.mermaid(), nl=False)
+
+
 @oltp.command("reset-db", epilog="Example: payments-pipeline oltp reset-db --yes")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @lake_option

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from payments_pipeline.errors import StorageError, UsageError
 from payments_pipeline.oltp import migrate
 from payments_pipeline.oltp.database import Database
 from payments_pipeline.oltp.tables import Base
+from tests.e2e.harness import CHECKOUT, command_in
 
 _CATALOGUE = """
 select table_name || '.' || column_name, concat_ws(' ', data_type, is_nullable, column_default, generation_expression)
@@ -62,6 +64,19 @@ def test_down_and_up_again_is_the_same_schema(database: Database) -> None:
     assert _catalogue(database) == []
     assert migrate.upgrade(database) is not None
     assert _catalogue(database) == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "file"), [((), "docs/schema_er.mmd"), (("--svg",), "docs/schema_er.svg")]
+)
+def test_the_drawn_schema_is_that_of_the_models(
+    tmp_path: Path, arguments: tuple[str, ...], file: str
+) -> None:
+    """The diagram in the documentation is what `oltp diagram` prints now."""
+    printed = command_in(tmp_path).ok("oltp", "diagram", *arguments).stdout
+    assert printed == (CHECKOUT / file).read_text(encoding="utf-8")
+    for table in Base.metadata.tables:
+        assert table in printed
 
 
 def test_where_models_and_database_agree_no_migration_is_written(database: Database) -> None:
