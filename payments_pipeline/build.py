@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from payments_pipeline import layout
 from payments_pipeline.bronze import check_part, clean_copies, file_sha256, quarantine_line
 from payments_pipeline.entities import ENTITIES, EntitySpec
 from payments_pipeline.errors import ModelError
-from payments_pipeline.flow import BronzePart, EntityCounts, Partition, RunContext, StagedPartition
+from payments_pipeline.flow import (
+    BronzePart,
+    EntityCounts,
+    Partition,
+    RunContext,
+    Snapshot,
+    StagedPartition,
+)
 from payments_pipeline.lake import Lake
+from payments_pipeline.scope import reach, show_reached
 from payments_pipeline.screen import schema_name
-from payments_pipeline.state.snapshot import Latest
+from payments_pipeline.state.snapshot import Latest, candidate, snapshot_of
 from payments_pipeline.storage.parallel import each
-from payments_pipeline.transform.engine import BatchCounts, PartitionDigest, UnreadableLines
-from payments_pipeline.transform.models import Models, ModelSpec
+from payments_pipeline.transform.engine import BatchCounts, Engine, PartitionDigest, UnreadableLines
+from payments_pipeline.transform.models import ModelSpec, links_of
 
 
 @dataclass(slots=True)
@@ -34,27 +42,32 @@ class Built:
     lost: dict[str, int] = field(default_factory=dict)
 
 
-def model_version(model: ModelSpec) -> str:
-    """Changes whenever the model's SQL or its source's declared columns do: then it is built anew."""
+def model_version(model: ModelSpec, engine: Engine) -> str:
+    """Changes whenever the model's SQL or what it is read with does: then it is built anew."""
     spec = ENTITIES.get(model.entity) if model.layer == "silver" else None
-    text = f"{model.sql}\n{model.partition_by}\n{schema_name(spec) if spec else ''}"
+    read_with = schema_name(spec) if spec else ""
+    if model.layer == "links":
+        read_with = f"{' '.join(model.links)}\n{engine.version}"
+    text = f"{model.sql}\n{model.partition_by}\n{read_with}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def outdated(models: Models, latest: Mapping[str, Latest]) -> frozenset[str]:
-    """Entities of which some silver model was never built, or was built by another version of its SQL."""
+def outdated(lake: Lake, latest: Mapping[str, Latest]) -> frozenset[str]:
+    """Qualified names of the models that were never built, or were by another version of their SQL."""
     return frozenset(
-        model.entity
-        for model in models.layer("silver")
-        if model.qualified not in latest or latest[model.qualified].version != model_version(model)
+        model.qualified
+        for model in (*lake.models.built, *lake.models.links)
+        if model.qualified not in latest
+        or latest[model.qualified].version != model_version(model, lake.engine)
     )
 
 
 class Build:
-    """One build: `parts` are merged into what `latest` says is published, then gold and marts are built whole.
+    """One build: `parts` are merged into what `latest` says is published, and gold and marts follow what changed by that.
 
     Entities in `anew` are built from `parts` alone (the caller hands over all of their bronze), but for those in
     `thinned`, of whose bronze retention has removed some: what is published of them is merged with, all of it.
+    Gold and marts are built `whole`, from all of silver, if anything is built anew or its SQL is another than before.
     Everything read is verified against its recorded sha256 first; nothing that is published is touched.
     """
 
@@ -67,52 +80,100 @@ class Build:
         anew: frozenset[str],
         thinned: frozenset[str] = frozenset(),
     ) -> None:
+        self._lake = lake
         self._storage = lake.storage
         self._engine = lake.engine
-        self._verified = lake.verified
         self._models = lake.models
         self._run = run
         self._anew = anew
+        self.whole = bool(anew or outdated(lake, latest))
+        self._before = snapshot_of(latest)
         self._thinned = anew & thinned
-        self._latest = latest
         self._built = Built()
-        self._files: dict[str, dict[str, Path]] = {}
 
     def __call__(self, parts: Sequence[BronzePart]) -> Built:
         """Build everything and stage what differs from what is published."""
-        for model in self._models.built:
-            self._show_published(model)
+        for links in self._models.links:
+            self._engine.show(links, self._existing(links))
         for spec in ENTITIES.values():
             self._build_entity(spec, [part for part in parts if part.entity == spec.name])
-        for model in (*self._models.layer("gold"), *self._models.layer("marts")):
-            self._engine.build(model)
-            self._stage(model, frozenset(self._published(model)))
+        models = (*self._models.layer("gold"), *self._models.layer("marts"))
+        if self.whole:
+            self._build_whole(models)
+        else:
+            self._build_reached(models)
         return self._built
 
     def _build_entity(self, spec: EntitySpec, parts: Sequence[BronzePart]) -> None:
-        mine = [model for model in self._models.layer("silver") if model.entity == spec.name]
         if not parts and spec.name not in self._anew:
             return
         for part in parts:
             check_part(self._storage, part)
         batch, quarantined = self._load(spec, parts)
-        for model in mine:
-            before, new = self._engine.count(model), self._engine.count_new(model, spec)
-            touched = self._engine.merge(
-                model, spec, self._files[model.qualified], whole=spec.name in self._thinned
-            )
-            self._stage(model, touched | frozenset(self._published(model) if spec.name in self._anew else ()))
-            if model.name == spec.name:
-                received = sum(part.rows for part in parts)
+        anew, touched = spec.name in self._anew, self._engine.touched(spec)
+        for model in self._models.layer("silver"):
+            if model.entity != spec.name:
+                continue
+            dts = touched | (self._before.get(model.qualified, {}).keys() if anew else frozenset())
+            self._engine.merge(model, spec, self._existing(model, dts), aligned=spec.name in self._thinned)
+            inserted = self._engine.count_new(model, spec)
+            if model.parent is None:
+                self._link(model, dts)
+            self._stage(model, dts)
+            if model.parent is None:
                 self._built.counts[spec.name] = EntityCounts(
-                    received=received,
+                    received=sum(part.rows for part in parts),
                     current=batch.current,
                     superseded=batch.lines - batch.current,
                     quarantined=quarantined,
-                    before=before,
-                    inserted=new,
-                    after=self._engine.count(model),
+                    before=0 if anew and spec.name not in self._thinned else _rows(self._before, model),
+                    inserted=inserted,
+                    after=_rows(self._after(), model),
                 )
+
+    def _link(self, model: ModelSpec, dts: frozenset[str]) -> None:
+        """Bring the links of a silver model just built up to date."""
+        links, months = links_of(model), frozenset(dt[:7] for dt in dts)
+        self._engine.link(links, model, self._existing(links, months), dts=dts)
+        self._stage(links, months)
+
+    def _build_whole(self, models: Sequence[ModelSpec]) -> None:
+        """Build gold and marts from all of silver."""
+        self._lake.show(self._after(), self._models.layer("silver"))
+        for model in models:
+            self._engine.build(model)
+            self._stage(model, None)
+            self._lake.show(self._after(), [model])
+
+    def _build_reached(self, models: Sequence[ModelSpec]) -> None:
+        """Build what the changes of silver reach of gold and marts."""
+        found = reach(self._lake, self._before, self._after())
+        show_reached(self._lake, found, self._models.layer("silver"))
+        for model in (model for model in models if model.scope == "linked"):
+            existing = self._existing(model, found.dts(model, self._models))
+            self._stage(model, self._engine.remake(model, existing))
+            found = replace(found, after=self._after())
+            show_reached(self._lake, found, [model])
+        for model in (model for model in models if model.scope == "day"):
+            days = found.days(model.depends_on)
+            self._lake.show(found.after, map(self._models.get, model.depends_on), days)
+            self._engine.build(model)
+            self._stage(model, days)
+            found = replace(found, after=self._after())
+        for model in (model for model in models if model.scope == "lake"):
+            self._lake.show(self._after(), map(self._models.get, model.depends_on))
+            self._engine.build(model)
+            self._stage(model, None)
+
+    def _after(self) -> Snapshot:
+        return candidate(self._before, self._built.staged, self._built.removed)
+
+    def _existing(self, model: ModelSpec, dts: Collection[str] | None = None) -> list[Path]:
+        """Files of the published partitions that a build may start from: none if the entity is built anew."""
+        if model.layer in {"silver", "links"} and model.entity in self._anew - self._thinned:
+            return []
+        partitions = self._before.get(model.qualified, {})
+        return self._lake.files({dt: found for dt, found in partitions.items() if found.digest}, dts)
 
     def _load(self, spec: EntitySpec, parts: Sequence[BronzePart]) -> tuple[BatchCounts, int]:
         """Load the parts; line by line if some were checked under other columns, or cannot be read as they are."""
@@ -138,47 +199,29 @@ class Build:
             key = layout.quarantine_part(spec.name, self._run.ingest_date, self._run.run_id, name)
             self._storage.put(key, lines)
 
-    def _show_published(self, model: ModelSpec) -> None:
-        """Let SQL see the model's published partitions; none if it is to be built anew from all of its bronze."""
-        anew = model.layer == "silver" and model.entity in self._anew
-        thinned = model.layer == "silver" and model.entity in self._thinned
-        published = {} if anew and not thinned else self._published(model)
-        files = {dt: self._verified(found) for dt, found in published.items() if found.digest}
-        self._files[model.qualified] = files
-        self._engine.show(model, list(files.values()), aligned=thinned)
-
-    def _stage(self, model: ModelSpec, touched: frozenset[str]) -> None:
-        """Write the touched partitions whose content changed, and show SQL the model as it would be."""
-        published = self._published(model)
+    def _stage(self, model: ModelSpec, touched: frozenset[str] | None) -> None:
+        """Write the partitions whose content changed; `touched` are those that were built, None if all were."""
+        published = self._before.get(model.qualified, {})
         built = self._engine.digests(model)
-        if model.layer == "silver" and not built.keys() <= touched:
+        if touched is not None and not built.keys() <= touched:
             raise ModelError(
-                f"sql/silver/{model.name}.sql: partition_by must be the time of `created`, which never changes; "
-                "a merge would lose rows otherwise. Nothing was published."
+                f"sql/{model.layer}/{model.name}.sql: partition_by must be the time of `created`, which never changes "
+                "(silver), or keep to the model's scope (gold, marts); rows would be lost otherwise. Nothing was published."
             )
+        dts = built.keys() | published.keys() if touched is None else touched
+        self._built.removed += [(model.qualified, dt) for dt in sorted(dts - built.keys()) if dt in published]
+        changed = {
+            dt: found
+            for dt, found in sorted(built.items())
+            if dt not in published or (published[dt].digest, published[dt].rows) != (found.digest, found.rows)
+        }
+        self._built.staged += self._write(model, changed)
         if model.layer == "silver" and model.entity in self._thinned:
             self._note_lost(model, built)
-        shown = dict(self._files[model.qualified])
-        for dt in sorted(touched - built.keys()):
-            shown.pop(dt, None)
-            if dt in published:
-                self._built.removed.append((model.qualified, dt))
-        changed = {}
-        for dt, found in sorted(built.items()):
-            known = published.get(dt)
-            if known is not None and (known.digest, known.rows) == (found.digest, found.rows):
-                shown[dt] = self._storage.localize(known.key)
-            else:
-                changed[dt] = found
-        for staged in self._write(model, changed):
-            self._built.staged.append(staged)
-            shown[staged.dt] = self._storage.localize(staged.staged_key)
-        self._files[model.qualified] = shown
-        self._engine.show(model, [shown[dt] for dt in sorted(shown)])
 
     def _note_lost(self, model: ModelSpec, built: Mapping[str, PartitionDigest]) -> None:
         """Count what a damaged partition held and bronze did not bring back."""
-        for dt, known in self._published(model).items():
+        for dt, known in self._before.get(model.qualified, {}).items():
             back = built[dt].rows if dt in built else 0
             if not known.digest and back < known.rows:
                 self._built.lost[f"{model.qualified} dt={dt}"] = known.rows - back
@@ -201,6 +244,6 @@ class Build:
         each(lambda entry: self._storage.adopt(entry[0], entry[1].staged_key), written)
         return [staged for _, staged in written]
 
-    def _published(self, model: ModelSpec) -> Mapping[str, Partition]:
-        document = self._latest.get(model.qualified)
-        return document.partitions if document else {}
+
+def _rows(snapshot: Snapshot, model: ModelSpec) -> int:
+    return sum(partition.rows for partition in snapshot.get(model.qualified, {}).values() if partition.digest)

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from itertools import islice
 from queue import SimpleQueue
 from time import monotonic
@@ -35,6 +36,7 @@ from payments_pipeline.state.snapshot import snapshot_of
 from payments_pipeline.storage import Storage
 from payments_pipeline.stretch import Stretch
 from payments_pipeline.stripe.client import StripeClient
+from payments_pipeline.transform.models import ModelSpec
 from payments_pipeline.webhooks.roll import Notices, settle, take_notices
 
 _IDS_PER_PART = 500
@@ -76,6 +78,7 @@ class Extraction:
         self._lease = lease
         self._fetching = fetching
         self._names = PartNames(run.epoch)
+        self._published = snapshot_of(lake.latest())
 
     def __call__(self, request: Request, pending: Sequence[BronzePart]) -> Manifest:
         """Fetch `request`, what changed meanwhile, and what the new objects refer to.
@@ -240,9 +243,17 @@ class Extraction:
             if name == EVENTS or not (everything or spec.mutable_days):
                 continue
             since = 0 if everything else self._run.ceiling - (spec.mutable_days or 0) * DAY
-            ids = self._lake.engine.unobserved_ids(name, since)
+            ids = self._lake.engine.unobserved_ids(self._held_since(name, since), spec, since)
             jobs += self._retrievals([(name, object_id, None) for object_id in ids])
         return jobs
+
+    def _held_since(self, name: str, since: int) -> ModelSpec:
+        """The entity's silver model, of which SQL is shown what was created at or after `since`."""
+        model = self._lake.models.get(f"silver.{name}")
+        day = f"{datetime.fromtimestamp(since, UTC):%Y-%m-%d}"
+        dts = {dt for dt in self._published.get(model.qualified, {}) if dt >= day}
+        self._lake.show(self._published, [model], dts)
+        return model
 
     def _retrievals(self, found: Sequence[tuple[str, str, int | None]]) -> list[Job]:
         """Jobs for (entity, id, when an event says it was deleted), so that every worker gets a share."""
@@ -265,11 +276,9 @@ class Extraction:
 
     def _note_held(self) -> None:
         """Tell the engine which objects silver holds."""
-        snapshot = snapshot_of(self._lake.latest())
-        for model in self._lake.models.layer("silver"):
-            if model.parent is None:
-                files = [self._lake.verified(part) for part in snapshot.get(model.qualified, {}).values()]
-                self._lake.engine.collect_held(model, files)
+        for links in self._lake.models.links:
+            partitions = self._published.get(links.qualified, {})
+            self._lake.engine.show(links, self._lake.files(partitions))
 
     def _note(self, parts: Sequence[BronzePart], *, observed: bool) -> None:
         """Tell the engine which objects the parts hold and refer to."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from payments_pipeline.flow import Clock, Partition, Reporter, Snapshot
 from payments_pipeline.state.snapshot import Latest, read_latest, snapshot_of
 from payments_pipeline.storage import Storage
 from payments_pipeline.transform.engine import Engine
-from payments_pipeline.transform.models import Models
+from payments_pipeline.transform.models import Models, ModelSpec
 
 
 class VerifiedFiles:
@@ -48,8 +48,9 @@ class Lake:
     reporter: Reporter
 
     def latest(self) -> Mapping[str, Latest]:
-        """The published state of every model that has one."""
-        return read_latest(self.storage, [model.qualified for model in self.models.built])
+        """The published state of every model, links included, that has one."""
+        models = (*self.models.built, *self.models.links)
+        return read_latest(self.storage, [model.qualified for model in models])
 
     def intact(self) -> Mapping[str, Latest]:
         """`latest`, in which a partition whose file is damaged or gone has no digest: what is built differs from it."""
@@ -69,15 +70,20 @@ class Lake:
             return False
         return True
 
-    def show(self, snapshot: Snapshot) -> None:
-        """Let SQL see the snapshot's partitions as `<layer>.<model>`, each file verified first."""
-        for model in self.models.built:
-            partitions = snapshot.get(model.qualified, {})
-            self.engine.show(model, [self.verified(partitions[dt]) for dt in sorted(partitions)])
+    def files(self, partitions: Mapping[str, Partition], dts: Collection[str] | None = None) -> list[Path]:
+        """The files of a model's partitions, of all or of those `dts` that exist, each verified first."""
+        return [self.verified(partitions[dt]) for dt in sorted(partitions) if dts is None or dt in dts]
+
+    def show(
+        self, snapshot: Snapshot, models: Iterable[ModelSpec], dts: Collection[str] | None = None
+    ) -> None:
+        """Let SQL see the snapshot's partitions of the models, of all or of some `dts`, as `<layer>.<model>`."""
+        for model in models:
+            self.engine.show(model, self.files(snapshot.get(model.qualified, {}), dts))
 
     def show_published(self) -> None:
         """Let SQL see what is published."""
-        self.show(snapshot_of(self.latest()))
+        self.show(snapshot_of(self.latest()), self.models.built)
 
     def close(self) -> None:
         """Give back memory and temporary files."""

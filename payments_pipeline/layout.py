@@ -19,6 +19,7 @@ BRONZE = "bronze/"
 QUARANTINE = "quarantine/"
 MANIFESTS = "_state/manifests/run_"
 LATEST = "_state/manifests/_latest/"
+LINKS = "_state/links/"
 WEBHOOKS = "bronze/source=stripe/entity=webhook_events/"
 WEBHOOK_LOG = "_state/webhooks.json"
 WEBHOOK_INDEX = "_state/webhook_index/"
@@ -53,6 +54,8 @@ def partition(layer: str, model: str, dt: str) -> str:
     """Key of the published Parquet file of one partition."""
     if layer == "silver":
         return f"silver/source=stripe/entity={model}/dt={dt}/data.parquet"
+    if layer == "links":
+        return f"{LINKS}entity={model}/month={dt}/data.parquet"
     return f"gold/model={model}/dt={dt}/data.parquet"
 
 

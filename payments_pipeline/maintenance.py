@@ -77,7 +77,7 @@ def collect_garbage(
         runs = set(all_runs(storage))
         removed = [
             info.key
-            for prefix in (layout.STAGING, layout.BRONZE, layout.QUARANTINE, "silver/", "gold/")
+            for prefix in (layout.STAGING, layout.BRONZE, layout.QUARANTINE, "silver/", "gold/", layout.LINKS)
             for info in storage.list(prefix)
             if info.key not in named and info.modified <= oldest and not _is_orphan(info.key, runs)
             # Receivers write without a lease, and runs tidy up after them.

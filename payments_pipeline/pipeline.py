@@ -128,7 +128,7 @@ def transform(lake: Lake, run: Run, *, rebuild: bool = False, accept_loss: bool 
     discard_staging(lake.storage, run.manifest.run_id, run.lease.epoch)
     head, latest = read_head(lake.storage), lake.intact() if rebuild else lake.latest()
     consumed = _finished(lake.storage, head.pending)
-    anew = frozenset(ENTITIES) if rebuild else outdated(lake.models, latest)
+    anew = frozenset(ENTITIES if rebuild else lake.models.entities(outdated(lake, latest)))
     unfinished = set(head.pending) - set(consumed)
     from_runs = tuple(name for name in all_runs(lake.storage) if name not in unfinished) if anew else ()
     thinned = _thinned(lake.storage) if anew else frozenset()
@@ -142,8 +142,12 @@ def transform(lake: Lake, run: Run, *, rebuild: bool = False, accept_loss: bool 
         consumed=consumed,
         anew=tuple(sorted(anew)),
         from_runs=from_runs,
+        whole=build.whole,
         based_on=head.published,
-        versions={model.qualified: model_version(model) for model in lake.models.built},
+        versions={
+            model.qualified: model_version(model, lake.engine)
+            for model in (*lake.models.built, *lake.models.links)
+        },
         counts=built.counts,
         staged=tuple(built.staged),
         removed=tuple(built.removed),
@@ -176,7 +180,6 @@ def check_and_publish(lake: Lake, run: Run, *, max_quarantine_share: float) -> R
             f"another run has published since run {run.manifest.run_id} was built; run 'payments-pipeline "
             "run-transforms' with the same RUN_ID again. Nothing was changed."
         )
-    lake.show(candidate(snapshot_of(lake.latest()), step.staged, step.removed))
     results = audit(lake, _evidence(lake, run.manifest, max_quarantine_share))
     bad = failed(results)
     quality = Quality(
@@ -279,8 +282,11 @@ def _evidence(lake: Lake, manifest: Manifest, max_quarantine_share: float) -> Ev
     read = [run.extract for run in runs if run.extract.parts or not run.extract.expired]
     rejected = sum(part.rows for extract in read for part in extract.quarantine)
     requested = manifest.request.entities if manifest.request else ()
+    before = snapshot_of(lake.latest())
     return Evidence(
         manifest=manifest,
+        before=before,
+        after=candidate(before, step.staged, step.removed),
         parts=_parts(lake.storage, step.consumed, step.from_runs, step.anew),
         coverage=[read_coverage(lake.storage, name) for name in requested],
         received=sum(run.rows() for run in runs) + rejected,

@@ -88,11 +88,11 @@ def write_views(lake: Lake) -> None:
     root = Path(lake.storage.url)
     if not root.is_dir():
         return
-    files = {
-        model: [lake.storage.localize(partitions[dt].key) for dt in sorted(partitions)]
-        for model, partitions in snapshot_of(lake.latest()).items()
-    }
-    lake.show_published()
+    published, files = snapshot_of(lake.latest()), {}
+    for model in lake.models.built:
+        partitions = published.get(model.qualified, {})
+        files[model.qualified] = [lake.storage.localize(partitions[dt].key) for dt in sorted(partitions)]
+        lake.engine.show(model, files[model.qualified][:1])  # its columns are all that views need
     draft = lake.storage.scratch() / VIEWS
     draft.unlink(missing_ok=True)
     lake.engine.write_views(draft, files)

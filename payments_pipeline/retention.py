@@ -113,7 +113,7 @@ def _superseded(runs: Sequence[Manifest], old: Collection[str]) -> set[str]:
 def _check_silver(lake: Lake) -> None:
     """Bronze is the only source to make silver again: it may go only while silver is whole, and up to date."""
     latest = lake.latest()
-    if stale := outdated(lake.models, latest):
+    if stale := set(lake.models.entities(outdated(lake, latest))):
         raise StorageError(
             f"the models of {', '.join(sorted(stale))} have changed since silver was built, and the next run builds "
             "them anew from bronze: run the pipeline first, then forget bronze. Nothing was removed."

@@ -25,6 +25,7 @@ LAYERS = [
     "extract",
     "effort planning stretch",
     "quality publish build webhooks",
+    "scope",
     "lake",
     "bronze",
     "transform",

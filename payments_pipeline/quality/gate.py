@@ -9,12 +9,13 @@ from pathlib import Path
 
 from payments_pipeline.bronze import clean_copies
 from payments_pipeline.entities import ENTITIES, EntitySpec
-from payments_pipeline.flow import BronzePart, CheckResult
+from payments_pipeline.flow import BronzePart, CheckResult, Snapshot
 from payments_pipeline.lake import Lake
 from payments_pipeline.quality.checks import Check, checks_of
+from payments_pipeline.scope import Reach, note_changed, reach, show_reached
 from payments_pipeline.state.coverage import Coverage
 from payments_pipeline.state.manifest import Manifest
-from payments_pipeline.transform.models import ModelSpec
+from payments_pipeline.transform.models import ModelSpec, links_of
 
 _SAMPLE = 5
 _ID = re.compile(r"[a-z]+(_[a-z]+)?_[A-Za-z0-9]{6,}")
@@ -22,12 +23,14 @@ _ID = re.compile(r"[a-z]+(_[a-z]+)?_[A-Za-z0-9]{6,}")
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the audit compares the candidate with: the bronze that went in, and what was to be covered.
+    """What the audit looks at: the lake `before` and `after` the change, the bronze that went in, and what was to be covered.
 
     `received` are the records of the runs that were read, `quarantined` those of them that are in quarantine.
     """
 
     manifest: Manifest
+    before: Snapshot
+    after: Snapshot
     parts: Sequence[BronzePart]
     coverage: Sequence[Coverage]
     received: int
@@ -36,14 +39,59 @@ class Evidence:
 
 
 def audit(lake: Lake, evidence: Evidence) -> tuple[CheckResult, ...]:
-    """Run every check on what SQL is shown; `warn` results never stop a run."""
-    results = [_run(lake, check) for check in checks_of(lake.models)]
-    results += [_schema(lake, model) for model in lake.models.built]
+    """Run every check on the lake as it would be; `warn` results never stop a run.
+
+    A lake that was built whole is looked at whole. Otherwise what did not change passed when it was published: the
+    checks see what the differences reach, and it is proved that nothing else differs.
+    """
+    step = evidence.manifest.transform
+    whole = step is None or step.whole
+    results = _audit_whole(lake, evidence) if whole else _audit_reached(lake, evidence)
     results += _reconciliation(lake, evidence)
     results.append(_conservation(evidence))
     results.append(_quarantine_share(evidence))
     results += _freshness(evidence)
     return tuple(results)
+
+
+def _audit_whole(lake: Lake, evidence: Evidence) -> list[CheckResult]:
+    lake.show(evidence.after, lake.models.built)
+    results = [_run(lake, check) for check in checks_of(lake.models)]
+    return results + [_schema(lake, model) for model in lake.models.built]
+
+
+def _audit_reached(lake: Lake, evidence: Evidence) -> list[CheckResult]:
+    found = reach(lake, evidence.before, evidence.after)
+    results = list(_undisturbed(lake, evidence, found))
+    linked = [model for model in lake.models.built if model.layer == "silver" or model.scope == "linked"]
+    show_reached(lake, found, linked)
+    others = [model for model in lake.models.built if model not in linked]
+    lake.show(evidence.after, others, found.days([model.qualified for model in others]))
+    results += [_schema(lake, model) for model in lake.models.built]
+    checks = list(checks_of(lake.models, reached=True))
+    results += [_run(lake, check) for check in checks if check.scope == "linked"]
+    by_day = [check for check in checks if check.scope == "day"]
+    read = sorted({name for check in by_day for name in check.reads})
+    lake.show(evidence.after, map(lake.models.get, read), found.days(read))
+    results += [_run(lake, check) for check in by_day]
+    for check in checks:
+        if check.scope == "lake":
+            lake.show(evidence.after, map(lake.models.get, check.reads))
+            results.append(_run(lake, check))
+    return results
+
+
+def _undisturbed(lake: Lake, evidence: Evidence, found: Reach) -> Iterator[CheckResult]:
+    """A row differs only if its object was observed (silver), or if such a difference reaches it (linked models)."""
+    for model in lake.models.built:
+        if model.layer == "silver":
+            bad = lake.engine.unexplained(model, _files(lake, evidence, ENTITIES[model.entity]))
+        elif model.scope == "linked":
+            note_changed(lake, found.before, found.after, model)
+            bad = lake.engine.unexplained(model, [])
+        else:
+            continue
+        yield CheckResult("undisturbed", model.qualified, "fail", bad)
 
 
 def failed(results: Sequence[CheckResult]) -> list[CheckResult]:
@@ -85,7 +133,11 @@ def _reconciliation(lake: Lake, evidence: Evidence) -> Iterator[CheckResult]:
         files = _files(lake, evidence, spec)
         if not files:
             continue
-        bad = lake.engine.unreconciled(spec, lake.models.get(f"silver.{spec.name}"), files)
+        model = lake.models.get(f"silver.{spec.name}")
+        links = evidence.after.get(f"links.{spec.name}", {})
+        lake.engine.show(links_of(model), lake.files(links))
+        lake.show(evidence.after, [model], lake.engine.places(spec, files))
+        bad = lake.engine.unreconciled(spec, model, files)
         sample = tuple(", ".join(masked(value) for value in row) for row in bad[:_SAMPLE])
         yield CheckResult("bronze_to_silver", f"silver.{spec.name}", "fail", len(bad), sample)
 

@@ -92,8 +92,9 @@ class Transform(pydantic.BaseModel):
     """The build step: what went in, and what waits in staging.
 
     `consumed` are the runs whose bronze is new to silver; entities in `anew` were built from all bronze, that of
-    the runs `from_runs`. `based_on` is the run whose publication the result was merged into, `versions` gives
-    the version of each model's SQL by qualified name.
+    the runs `from_runs`. `whole` tells that gold was built from all of silver, not from what changed. `based_on` is
+    the run whose publication the result was merged into, `versions` gives the version of each model's SQL by
+    qualified name.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -102,6 +103,7 @@ class Transform(pydantic.BaseModel):
     consumed: tuple[str, ...]
     anew: tuple[str, ...]
     from_runs: tuple[str, ...]
+    whole: bool = True
     based_on: str | None
     versions: dict[str, str]
     counts: dict[str, EntityCounts]

@@ -12,13 +12,12 @@ import duckdb
 
 from payments_pipeline.entities import EntitySpec, duckdb_type
 from payments_pipeline.errors import ModelError, StorageError, UsageError
-from payments_pipeline.flow import EPOCH_DT
 from payments_pipeline.screen import MAX_RECORD_BYTES
-from payments_pipeline.transform import statements
+from payments_pipeline.transform import reach, statements
 from payments_pipeline.transform.engine import BatchCounts, PartitionDigest, Result, UnreadableLines
 from payments_pipeline.transform.models import ModelSpec
 
-_LAYERS = ("bronze", "silver", "gold", "marts", "built")
+_SCHEMAS = ("bronze", "silver", "gold", "marts", "links", "built")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +31,8 @@ class EngineOptions:
 class DuckDBEngine:
     """An in-memory DuckDB that can touch nothing but the given folders: no network, no extensions."""
 
+    version = f"duckdb {duckdb.__version__}"
+
     def __init__(
         self,
         specs: Iterable[EntitySpec],
@@ -42,14 +43,15 @@ class DuckDBEngine:
     ) -> None:
         self._connection = _hardened([*folders, scratch], scratch, options or EngineOptions())
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="duckdb")
-        for layer in _LAYERS:
-            self._run(f"create schema {layer}")
-        self._run(
-            "create table built.held (entity varchar, id varchar, created_at timestamp, is_deleted boolean)"
-        )
+        for schema in _SCHEMAS:
+            self._run(f"create schema {schema}")
+        self._run(reach.TABLES)
         self._run("create table built.ids (entity varchar, id varchar, role varchar)")
-        for spec in specs:
+        entities = [*specs]
+        for spec in entities:
             self._run(statements.empty_bronze(spec))
+            self._run(reach.no_links(spec.name))
+        self._entities = tuple(spec.name for spec in entities)
 
     def load_bronze(self, spec: EntitySpec, files: Sequence[Path]) -> BatchCounts:
         if not files:
@@ -64,25 +66,40 @@ class DuckDBEngine:
         )
         return BatchCounts(int(str(lines)), int(str(current)))
 
+    def touched(self, spec: EntitySpec) -> frozenset[str]:
+        return frozenset(str(dt) for (dt,) in self._run(reach.touched(spec.name)))
+
     def merge(
-        self, model: ModelSpec, spec: EntitySpec, published: Mapping[str, Path], *, whole: bool = False
-    ) -> frozenset[str]:
+        self, model: ModelSpec, spec: EntitySpec, existing: Sequence[Path], *, aligned: bool = False
+    ) -> None:
+        self.show(model, existing, aligned=aligned)
         with _about(model):
-            touched = {str(dt) for (dt,) in self._run(statements.touched(model, spec))}
-            if EPOCH_DT in published:
-                touched.add(EPOCH_DT)
-            if whole:
-                touched |= published.keys()
-                self._run(f"create or replace view built.existing as select * from {model.qualified}")
-            else:
-                existing = [published[dt] for dt in sorted(touched) if dt in published]
-                self._show("built.existing", statements.empty_of(model), existing)
+            self._run(f"create or replace view built.existing as select * from {model.qualified}")
             self._run(statements.merged(model, spec))
-        return frozenset(touched)
+
+    def link(
+        self, links: ModelSpec, silver: ModelSpec, existing: Sequence[Path], *, dts: Iterable[str]
+    ) -> None:
+        self._show("built.existing", statements.empty_of(links), existing)
+        self._run(reach.links(links, silver, self._columns(_built(silver)), dts))
 
     def build(self, model: ModelSpec) -> None:
         with _about(model):
             self._run(statements.built(model))
+
+    def remake(self, model: ModelSpec, existing: Sequence[Path]) -> frozenset[str]:
+        with _about(model):
+            self._show("built.existing", statements.empty_of(model), existing)
+            self._run(reach.places_of(model))
+            self._run(reach.remade(model))
+            dts = frozenset(str(dt) for (dt,) in self._run("from built.places"))
+            [(strays,)] = self._run(reach.strays(model))
+        if strays:
+            raise ModelError(
+                f"sql/{model.layer}/{model.name}.sql makes {strays} row(s) that nothing changed is linked to: its scope "
+                'is not "linked". Nothing was published; correct the header.'
+            )
+        return dts
 
     def digests(self, model: ModelSpec) -> Mapping[str, PartitionDigest]:
         rows = self._run(statements.digests(model, self._columns(_built(model))))
@@ -105,14 +122,49 @@ class DuckDBEngine:
                 self._show(model.qualified, statements.empty_of(model), files)
             self._run(f"drop table if exists {_built(model)}")
 
-    def count(self, model: ModelSpec) -> int:
-        [(count,)] = self._run(f"select count(*) from {model.qualified}")
+    def show_reached(self, model: ModelSpec, files: Sequence[Path]) -> None:
+        with _about(model):
+            self._show("built.existing", statements.empty_of(model), files)
+            reached = f"built.{_name(f'reached {model.qualified}')}"
+            self._run(
+                f"create or replace table {reached} as from built.existing where {reach.is_reached(model)}"
+            )
+            self._run(f"create or replace view {model.qualified} as from {reached}")
+            self._run(f"drop table if exists {_built(model)}")
+
+    def note_changed(self, model: ModelSpec, before: Sequence[Path], after: Sequence[Path]) -> None:
+        empty = statements.empty_of(model)
+        sides = [self._reading(files) if files else empty for files in (before, after)]
+        self._show("built.existing", empty, after or before)
+        self._run(reach.changed(model, self._columns("built.existing"), *sides))
+
+    def reach(self) -> Mapping[str, frozenset[str]]:
+        self._run(reach.everything(self._entities))
+        self._run(reach.START)
+        while self._run("select 1 from built.frontier limit 1"):
+            self._run(reach.STEP)
+            self._run(reach.ADVANCE)
+        found: dict[str, set[str]] = {}
+        for entity, dt in self._run(reach.PLACES):
+            found.setdefault(str(entity), set()).add(str(dt))
+        return {entity: frozenset(dts) for entity, dts in found.items()}
+
+    def forget_changes(self) -> None:
+        self._run("delete from built.changed; delete from built.reached")
+
+    def places(self, spec: EntitySpec, files: Sequence[Path]) -> frozenset[str]:
+        rows = self._run(reach.places(spec.name), {"files": _texts(files), "size": 2 * MAX_RECORD_BYTES})
+        return frozenset(str(dt) for (dt,) in rows)
+
+    def unexplained(self, model: ModelSpec, files: Sequence[Path]) -> int:
+        sql, size = reach.unexplained(model, read=bool(files)), {"size": 2 * MAX_RECORD_BYTES}
+        [(count,)] = self._run(sql, {"files": _texts(files), **size} if files else {})
         return int(str(count))
 
     def count_new(self, model: ModelSpec, spec: EntitySpec) -> int:
         [(count,)] = self._run(
-            f"select count(*) from bronze.{_name(spec.name)} as observed "
-            f"anti join {model.qualified} as held on observed.id = held.{_name(model.grain[0])}"
+            f"select count(*) from bronze.{_name(spec.name)} where id not in "
+            f"(select {_name(model.key)} from built.existing)"
         )
         return int(str(count))
 
@@ -136,14 +188,6 @@ class DuckDBEngine:
             statements.unreconciled(spec, model), {"files": _texts(files), "size": 2 * MAX_RECORD_BYTES}
         )
 
-    def collect_held(self, model: ModelSpec, files: Sequence[Path]) -> None:
-        if files:
-            self._run(
-                f"insert into built.held select $entity, {_name(model.grain[0])}, created_at, is_deleted "
-                "from read_parquet($files, hive_partitioning = false)",
-                {"entity": model.name, "files": _texts(files)},
-            )
-
     def collect_ids(self, spec: EntitySpec, files: Sequence[Path], *, observed: bool) -> None:
         if files:
             self._run(statements.collect_ids(spec, observed=observed), _reading_lines(spec, files))
@@ -156,6 +200,7 @@ class DuckDBEngine:
             )
 
     def missing_ids(self) -> Sequence[tuple[str, str]]:
+        self._run(reach.everything(self._entities))
         rows = self._run(statements.MISSING_IDS)
         return [(str(entity), str(object_id)) for entity, object_id in rows]
 
@@ -168,8 +213,8 @@ class DuckDBEngine:
             for entity, object_id, gone in rows
         ]
 
-    def unobserved_ids(self, entity: str, since: int) -> Sequence[str]:
-        rows = self._run(statements.UNOBSERVED_IDS, {"entity": entity, "since": since})
+    def unobserved_ids(self, model: ModelSpec, spec: EntitySpec, since: int) -> Sequence[str]:
+        rows = self._run(statements.unobserved_ids(model, spec), {"since": since})
         return [str(object_id) for (object_id,) in rows]
 
     def write_views(self, path: Path, relations: Mapping[str, Sequence[Path]]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -49,22 +49,37 @@ class Result:
 
 
 class Engine(Protocol):
-    """Builds models from files and writes partitions; holds no state that matters beyond one run."""
+    """Builds models from files and writes partitions; holds no state that matters beyond one run.
+
+    Links made by one `version` mean nothing to another.
+    """
+
+    version: str
 
     def load_bronze(self, spec: EntitySpec, files: Sequence[Path]) -> BatchCounts:
         """Make `bronze.<entity>` the latest observation per id in the files; `UnreadableLines` if one is broken."""
 
-    def merge(
-        self, model: ModelSpec, spec: EntitySpec, published: Mapping[str, Path], *, whole: bool = False
-    ) -> frozenset[str]:
-        """Build a silver model: `bronze.<entity>` merged into the published partitions it touches.
+    def touched(self, spec: EntitySpec) -> frozenset[str]:
+        """The `dt`s of silver that `bronze.<entity>` changes: those of its objects now, and by the links shown until now."""
 
-        Returns the touched `dt`s; rows of other partitions are not read. With `whole` all that is shown of the
-        model is merged with, and every published partition counts as touched.
-        """
+    def merge(
+        self, model: ModelSpec, spec: EntitySpec, existing: Sequence[Path], *, aligned: bool = False
+    ) -> None:
+        """Build a silver model's touched partitions: `bronze.<entity>` merged into them as they exist, see `show`."""
+
+    def link(
+        self, links: ModelSpec, silver: ModelSpec, existing: Sequence[Path], *, dts: Iterable[str]
+    ) -> None:
+        """Build the links of the months in `existing`: those of the partitions `dts` from the silver model just built."""
 
     def build(self, model: ModelSpec) -> None:
         """Build a gold model or mart whole, from the relations that are shown."""
+
+    def remake(self, model: ModelSpec, existing: Sequence[Path]) -> frozenset[str]:
+        """Build the partitions of a linked model in which something reached lies, from what is shown and what exists.
+
+        Returns their `dt`s. `ModelError` if its SQL makes rows that were not reached.
+        """
 
     def digests(self, model: ModelSpec) -> Mapping[str, PartitionDigest]:
         """What was built, by `dt`."""
@@ -79,11 +94,26 @@ class Engine(Protocol):
         where a file has none; `ModelError` if a value is not of the column's type.
         """
 
-    def count(self, model: ModelSpec) -> int:
-        """How many rows the model shows."""
+    def show_reached(self, model: ModelSpec, files: Sequence[Path]) -> None:
+        """Like `show`, but only the rows that `reach` found."""
+
+    def note_changed(self, model: ModelSpec, before: Sequence[Path], after: Sequence[Path]) -> None:
+        """Note the keys of rows that differ between the partitions before and after."""
+
+    def reach(self) -> Mapping[str, frozenset[str]]:
+        """Find all objects linked to noted changes of silver, over any number of links shown; their `dt`s by entity."""
+
+    def forget_changes(self) -> None:
+        """Nothing is changed, nothing reached."""
+
+    def places(self, spec: EntitySpec, files: Sequence[Path]) -> frozenset[str]:
+        """The `dt`s at which the links shown have the objects of these bronze files."""
+
+    def unexplained(self, model: ModelSpec, files: Sequence[Path]) -> int:
+        """How many noted changes of a silver model are of objects not in these bronze files; of another, not reached."""
 
     def count_new(self, model: ModelSpec, spec: EntitySpec) -> int:
-        """How many objects of `bronze.<entity>` the silver model does not show."""
+        """How many objects of `bronze.<entity>` the partitions that were just merged with did not hold."""
 
     def query(self, sql: str) -> Result:
         """Run one statement over what is shown; `UsageError` if the engine refuses it."""
@@ -96,9 +126,6 @@ class Engine(Protocol):
         A row per (created date, currency): objects and sum of amounts in the files' latest states, and in silver.
         """
 
-    def collect_held(self, model: ModelSpec, files: Sequence[Path]) -> None:
-        """Note the objects that a silver model's files hold."""
-
     def collect_ids(self, spec: EntitySpec, files: Sequence[Path], *, observed: bool) -> None:
         """Note the ids that bronze files hold and the ids that their objects refer to.
 
@@ -109,16 +136,16 @@ class Engine(Protocol):
         """Note what `collect_ids` would find in files that this very run has written: their own ids, and (entity, id) that their objects refer to."""
 
     def missing_ids(self) -> Sequence[tuple[str, str]]:
-        """(entity, id) of every object that was referred to and is not held, sorted."""
+        """(entity, id) of every object that was referred to, was not collected and has no link shown, sorted."""
 
     def changed_ids(self, spec: EntitySpec, files: Sequence[Path]) -> Sequence[tuple[str, str, int | None]]:
-        """(entity, id, deleted at) of every object named by an event in `files`, for events that silver does not hold.
+        """(entity, id, deleted at) of every object named by an event in `files`, for events without a link shown.
 
         Objects observed by this run are left out; the time is that of an event that says it was deleted.
         """
 
-    def unobserved_ids(self, entity: str, since: int) -> Sequence[str]:
-        """Ids of living objects that silver holds, created at or after `since`, and this run has not observed."""
+    def unobserved_ids(self, model: ModelSpec, spec: EntitySpec, since: int) -> Sequence[str]:
+        """Ids of living objects that the model shows, created at or after `since`, and this run has not observed."""
 
     def write_views(self, path: Path, relations: Mapping[str, Sequence[Path]]) -> None:
         """Write a database file of views over Parquet files, by qualified name, for ad-hoc questions."""

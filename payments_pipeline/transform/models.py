@@ -19,9 +19,11 @@ from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
-__all__ = ["LAYERS", "ModelSpec", "Models", "discover", "sql_root"]
+__all__ = ["LAYERS", "ModelSpec", "Models", "Scope", "discover", "links_of", "sql_root"]
+
+Scope = Literal["linked", "day", "lake"]
 
 LAYERS: Mapping[str, frozenset[str]] = {
     "silver": frozenset({"bronze"}),
@@ -44,7 +46,12 @@ class ModelSpec:
     "layer.model.column" its non-null values must be found in. A silver merge replaces old rows whose
     `replace_by` value comes again; a child table names the bronze relation of its `parent`, each of whose rows
     replaces all earlier children. A check (layer "checks") selects bad rows, and only `description`,
-    `severity` and `depends_on` apply to it.
+    `severity`, `scope` and `depends_on` apply to it.
+
+    `links` (silver) are the columns whose ids tie a row to others that gold reads together with it. `scope` says
+    what a gold row, or a bad row of a check, can depend on, and so how much a run must read: on the rows `linked`
+    to its own, on the partitions of the same `day`, or on the whole `lake`. A row of a `linked` model is known by
+    the id in its first grain column, and lies in the partition of an object it is linked to.
     """
 
     layer: str
@@ -60,8 +67,15 @@ class ModelSpec:
     references: Mapping[str, str] = field(default_factory=dict)
     replace_by: str | None = None
     parent: str | None = None
+    links: tuple[str, ...] = ()
+    scope: Scope = "lake"
     columns: Mapping[str, str] = field(default_factory=dict)
     caveats: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """The column with the id by which a row is replaced: an object's own, or its parent's."""
+        return self.replace_by or self.grain[0]
 
     @property
     def entity(self) -> str:
@@ -81,9 +95,20 @@ class Models:
     built: tuple[ModelSpec, ...]
     checks: tuple[ModelSpec, ...]
 
+    @property
+    def links(self) -> tuple[ModelSpec, ...]:
+        """One for every entity: where its objects are and which others they are tied to."""
+        return tuple(links_of(model) for model in self.layer("silver") if model.parent is None)
+
     def layer(self, name: str) -> tuple[ModelSpec, ...]:
         """The models of one layer, in build order."""
         return tuple(model for model in (*self.built, *self.checks) if model.layer == name)
+
+    def entities(self, names: Collection[str]) -> Iterator[str]:
+        """The entities whose silver models or links are among these qualified names."""
+        for model in (*self.layer("silver"), *self.links):
+            if model.qualified in names:
+                yield model.entity
 
     def get(self, qualified: str) -> ModelSpec:
         """The model of that qualified name; raises UsageError naming the known ones."""
@@ -92,6 +117,23 @@ class Models:
                 return model
         known = ", ".join(model.qualified for model in self.built)
         raise UsageError(f"model {qualified!r} is not known; known: {known}")
+
+
+def links_of(model: ModelSpec) -> ModelSpec:
+    """The links of a silver model's objects: the partition `dt` of each, and hashes of its id and of what it links to.
+
+    Partitioned by the month of `dt`. They hold nothing that silver does not: with them a run finds the rows it
+    must read without looking through all of them.
+    """
+    return ModelSpec(
+        layer="links",
+        name=model.name,
+        sql="select null::varchar as dt, null::ubigint as object, null::ubigint[] as refs",
+        description=f"Where the {model.name} are",
+        depends_on=(model.qualified,),
+        grain=("dt", "object"),
+        links=model.links,
+    )
 
 
 def sql_root() -> Path:
@@ -119,6 +161,7 @@ class _CheckHeader(pydantic.BaseModel):
 
     description: str = pydantic.Field(min_length=1)
     severity: Literal["fail", "warn"] = "fail"
+    scope: Scope = "lake"
 
 
 class _ModelHeader(pydantic.BaseModel):
@@ -133,6 +176,8 @@ class _ModelHeader(pydantic.BaseModel):
     references: dict[str, str] = pydantic.Field(default_factory=dict)
     replace_by: str | None = None
     parent: str | None = None
+    links: tuple[str, ...] = ()
+    scope: Scope = "lake"
     caveats: tuple[str, ...] = ()
 
 
@@ -182,10 +227,20 @@ def _wrong_dependencies(model: ModelSpec, by_name: Mapping[str, ModelSpec]) -> I
         if name not in by_name and not (layer == "bronze" and stem in ENTITIES):
             yield f"sql: {name} does not exist"
     if model.layer != "silver":
-        if model.parent or model.replace_by:
-            yield "parent, replace_by: only silver models are merged"
+        if model.parent or model.replace_by or model.links:
+            yield "parent, replace_by, links: only silver models are merged"
+        if model.scope != "lake":
+            yield from _out_of_scope(model, by_name)
     elif model.depends_on != (f"bronze.{model.entity}",):
         yield f"sql: must read exactly bronze.{model.entity}, reads {', '.join(model.depends_on)}"
+
+
+def _out_of_scope(model: ModelSpec, by_name: Mapping[str, ModelSpec]) -> Iterator[str]:
+    """What is built from parts can only be read from what is: silver, or models of the same scope."""
+    for name in model.depends_on:
+        found = by_name.get(name)
+        if found is not None and found.layer != "silver" and found.scope not in {model.scope, "linked"}:
+            yield f"scope: {model.scope!r} cannot hold, it reads {name}, whose scope is {found.scope!r}"
 
 
 def _unknown_columns(model: ModelSpec) -> Iterator[str]:
@@ -196,6 +251,7 @@ def _unknown_columns(model: ModelSpec) -> Iterator[str]:
         "references": tuple(model.references),
         "partition_by": (model.partition_by,) if model.partition_by else (),
         "replace_by": (model.replace_by,) if model.replace_by else (),
+        "links": model.links,
     }
     for key, columns in named.items():
         for column in columns:

@@ -97,23 +97,9 @@ def dt_of(model: ModelSpec) -> str:
     return f"coalesce(strftime({name(model.partition_by)}, '%Y-%m-%d'), {text(EPOCH_DT)})"
 
 
-def touched(model: ModelSpec, spec: EntitySpec) -> str:
-    """The partitions that `bronze.<entity>` changes; a bare tombstone's is found by its id in the published rows."""
-    bronze = f"bronze.{name(spec.name)}"
-    return f"""
-select coalesce(strftime(make_timestamp(created * 1000000), '%Y-%m-%d'), {text(EPOCH_DT)}) from {bronze} where not _is_bare
-union
-select {dt_of(model)} from {model.qualified}
-where exists (from {bronze} where _is_bare)
-    and {_key(model)} in (select id from {bronze} where _is_bare)
-union
-select {text(EPOCH_DT)} from {bronze} where _is_bare
-"""
-
-
 def merged(model: ModelSpec, spec: EntitySpec) -> str:
     """The touched partitions after the merge: per object the newer of what was published and what was observed."""
-    key = _key(model)
+    key = name(model.key)
     return f"""
 create or replace table {built_table(model)} as
 with fresh as (
@@ -159,12 +145,13 @@ def digests(model: ModelSpec, columns: Mapping[str, str]) -> str:
     """Rows and digest per partition: the sum of the rows' hashes, over the text of their business columns.
 
     A sum does not depend on the rows' order, and unlike an exclusive or it notices a row that is there twice.
+    Links hold only hashes of this version of DuckDB, so its own hash will do.
     """
     counted = ", ".join(f"{name(column)} := {name(column)}" for column in sorted(columns) if column[0] != "_")
-    return (
-        f"select _dt, count(*), sum(md5_number_lower(to_json(struct_pack({counted}))::varchar)) "
-        f"from {built_table(model)} group by _dt"
-    )
+    hashed = f"md5_number_lower(to_json(struct_pack({counted}))::varchar)"
+    if model.layer == "links":
+        hashed = "hash(dt, object, refs)"
+    return f"select _dt, count(*), sum({hashed}) from {built_table(model)} group by _dt"
 
 
 def unreconciled(spec: EntitySpec, model: ModelSpec) -> str:
@@ -250,26 +237,26 @@ latest as (
 
 
 MISSING_IDS = """
-select entity, id
-from built.ids
+select distinct entity, id
+from built.ids as wanted
+anti join (select entity, id from built.ids where role in ('held', 'observed')) as held using (entity, id)
+anti join links.everything as linked on wanted.entity = linked.entity and hash(wanted.id) = linked.object
 where role = 'wanted' and id is not null and entity is not null
-except
-select entity, id from built.ids where role in ('held', 'observed')
-except
-select entity, id from built.held
 order by entity, id
 """
 """What was referred to and is nowhere in the lake."""
 
-UNOBSERVED_IDS = """
-select id
-from built.held
-where entity = $entity and not is_deleted and created_at >= make_timestamp($since::bigint * 1000000)
+
+def unobserved_ids(model: ModelSpec, spec: EntitySpec) -> str:
+    """Living objects of the silver model as it is shown that this run has not read."""
+    return f"""
+select {name(model.key)} as id
+from {model.qualified}
+where not is_deleted and created_at >= make_timestamp($since::bigint * 1000000)
 except
-select id from built.ids where entity = $entity and role = 'observed'
+select id from built.ids where entity = {text(spec.name)} and role = 'observed'
 order by id
 """
-"""What silver holds and this run has not read."""
 
 
 def changed_ids() -> str:
@@ -282,7 +269,7 @@ with notices as (
         data.data.object.id as id,
         case when ends_with(data.type, '.deleted') then data.created end as deleted_at
     from {_READ}
-    where data.id not in (select id from built.held where entity = 'events')
+    where hash(data.id) not in (select object from links.events)
 )
 select entity, id, max(deleted_at)
 from notices
@@ -331,7 +318,3 @@ def _ids_at(path: str) -> str:
 def _sorted(model: ModelSpec) -> str:
     """Rows in the order of their partitions: writing one then reads its rows only, and its file is always the same."""
     return f"order by {', '.join(['_dt', *(name(column) for column in model.grain)])}"
-
-
-def _key(model: ModelSpec) -> str:
-    return name(model.replace_by or model.grain[0])

@@ -2,6 +2,7 @@
 description = """
 The transaction that a charge names is about that charge, and in the same currency it credits what was charged or captured.
 """
+scope = "linked"
 */
 with
 

@@ -1,5 +1,6 @@
 /*
 description = "Every customer, product and price of silver is in its dimension, and nothing else is."
+scope = "linked"
 */
 with
 

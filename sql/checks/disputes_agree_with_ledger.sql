@@ -2,6 +2,7 @@
 description = """
 Every transaction that a dispute lists is in the ledger and about that dispute, and together they have the net it lists.
 """
+scope = "linked"
 */
 with
 

@@ -3,6 +3,7 @@ description = """
 Every payment intent has rows in fct_payments, exactly one of them its latest attempt, and the charge it names is
 among them.
 """
+scope = "linked"
 */
 with
 

@@ -3,6 +3,7 @@ description = """
 Per currency, what payments, refunds and disputes say they settled is what the ledger holds of charges, refunds and
 disputes, to the minor unit.
 """
+scope = "linked"
 */
 with
 

@@ -1,5 +1,6 @@
 /*
 description = "Per currency, every gold fact has as many rows and the same sum as the silver it is made of, to the minor unit."
+scope = "linked"
 */
 with
 

@@ -1,6 +1,7 @@
 /*
 description = "The lines of every invoice add up to its subtotal."
 severity = "warn"
+scope = "linked"
 */
 with
 

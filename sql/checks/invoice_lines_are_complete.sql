@@ -1,5 +1,6 @@
 /*
 description = "Every invoice has exactly the lines its latest state listed, in its own currency."
+scope = "linked"
 */
 with
 

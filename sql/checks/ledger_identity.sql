@@ -1,5 +1,6 @@
 /*
 description = "Every ledger transaction adds up: net is amount less fee, and the fee is the sum of its parts."
+scope = "linked"
 */
 with
 

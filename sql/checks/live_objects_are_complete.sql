@@ -1,5 +1,6 @@
 /*
 description = "An object that was not observed as deleted has the fields every such object has."
+scope = "linked"
 */
 with
 

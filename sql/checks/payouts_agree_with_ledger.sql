@@ -3,6 +3,7 @@ description = """
 The transaction that a payout names is about that payout and debits exactly its amount; so does the one that returns
 a failed payout, the other way round.
 """
+scope = "linked"
 */
 with
 

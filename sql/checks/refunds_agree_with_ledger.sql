@@ -3,6 +3,7 @@ description = """
 The transaction that a refund names is about that refund, and in the same currency it debits exactly the refund;
 so does the one that returns a failed refund, the other way round.
 """
+scope = "linked"
 */
 with
 

@@ -1,5 +1,6 @@
 /*
 description = "No charge is refunded by more than was charged: pending and succeeded refunds together."
+scope = "linked"
 */
 with
 

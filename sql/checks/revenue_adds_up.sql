@@ -1,5 +1,6 @@
 /*
 description = "Every day of revenue_daily adds up across its columns, and its days add up to the ledger per currency."
+scope = "day"
 */
 with
 

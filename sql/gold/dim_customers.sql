@@ -1,6 +1,7 @@
 /*
 description = "One row per customer, deleted ones included, without personal data."
 grain = ["customer_id"]
+scope = "linked"
 not_null = ["customer_id", "is_deleted"]
 caveats = [
     "A customer first seen after its deletion is only a stub: country, currency and the like are NULL.",

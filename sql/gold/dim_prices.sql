@@ -1,6 +1,7 @@
 /*
 description = "One row per price, inactive and deleted ones included."
 grain = ["price_id"]
+scope = "linked"
 not_null = ["price_id", "is_deleted"]
 caveats = ["A tiered price has no unit amount; its tiers are only returned when expanded and stay out."]
 

@@ -1,6 +1,7 @@
 /*
 description = "One row per product, archived and deleted ones included."
 grain = ["product_id"]
+scope = "linked"
 not_null = ["product_id", "is_deleted"]
 caveats = ["A product first seen after its deletion is only a stub: everything but its id is NULL."]
 

@@ -2,6 +2,7 @@
 description = "The ledger: one row per movement of the Stripe balance, tied to what caused it."
 grain = ["balance_transaction_id"]
 partition_by = "created_at"
+scope = "linked"
 not_null = [
     "balance_transaction_id", "currency", "reporting_category", "status", "amount_minor", "fee_minor", "net_minor",
     "created_at", "available_at",

@@ -2,6 +2,7 @@
 description = "One row per dispute, with where it stands and what it took from and gave back to the balance."
 grain = ["dispute_id"]
 partition_by = "created_at"
+scope = "linked"
 not_null = ["dispute_id", "charge_id", "currency", "status", "amount_minor", "is_inquiry", "created_at"]
 caveats = [
     "Count by created_at for dispute activity; by the charge's created_at for the dispute rate of a cohort.",

@@ -2,6 +2,7 @@
 description = "One row per invoice, with what became of it and the payment that settles it."
 grain = ["invoice_id"]
 partition_by = "created_at"
+scope = "linked"
 not_null = [
     "invoice_id", "currency", "status", "total_minor", "amount_due_minor", "amount_paid_minor",
     "amount_remaining_minor", "created_at",

@@ -2,6 +2,7 @@
 description = "Every attempt to be paid: one row per charge, and one per payment intent that never produced a charge."
 grain = ["payment_id"]
 partition_by = "created_at"
+scope = "linked"
 not_null = [
     "payment_id", "currency", "status", "amount_minor", "captured_minor", "refunded_minor",
     "is_latest_attempt", "is_captured", "is_refunded", "is_disputed", "created_at",

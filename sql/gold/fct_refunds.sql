@@ -2,6 +2,7 @@
 description = "One row per refund, with what it took from the balance."
 grain = ["refund_id"]
 partition_by = "created_at"
+scope = "linked"
 not_null = ["refund_id", "currency", "amount_minor", "is_returned", "created_at"]
 caveats = [
     "A failed refund returns to the balance: its settled amounts then sum both ledger rows.",

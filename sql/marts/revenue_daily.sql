@@ -2,6 +2,7 @@
 description = "What each UTC day changed on the Stripe balance through business, per currency, from the ledger."
 grain = ["revenue_date", "currency"]
 partition_by = "revenue_date"
+scope = "day"
 not_null = [
     "revenue_date", "currency", "transaction_count", "gross_minor", "refunds_minor", "disputes_minor", "fees_minor",
     "other_minor", "net_minor",

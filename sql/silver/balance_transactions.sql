@@ -2,6 +2,7 @@
 description = "The ledger: every movement of the Stripe balance as last observed."
 grain = ["balance_transaction_id"]
 partition_by = "created_at"
+links = ["source_id"]
 not_null = ["balance_transaction_id", "is_deleted", "_observed_at"]
 
 [accepted]

@@ -2,6 +2,7 @@
 description = "Charges as last observed: every attempt to move money, failed ones included."
 grain = ["charge_id"]
 partition_by = "created_at"
+links = ["payment_intent_id", "balance_transaction_id", "failure_balance_transaction_id"]
 not_null = ["charge_id", "is_deleted", "_observed_at"]
 
 [accepted]

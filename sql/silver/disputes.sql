@@ -2,6 +2,7 @@
 description = "Disputes as last observed, inquiries (warning_…) included."
 grain = ["dispute_id"]
 partition_by = "created_at"
+links = ["charge_id", "payment_intent_id", "balance_transaction_ids"]
 not_null = ["dispute_id", "is_deleted", "_observed_at"]
 
 [accepted]

@@ -2,6 +2,7 @@
 description = "What happened to objects, as Stripe announced it within the last 30 days."
 grain = ["event_id"]
 partition_by = "created_at"
+links = ["object_id"]
 not_null = ["event_id", "is_deleted", "_observed_at"]
 caveats = [
     "Stripe keeps events for 30 days: a lake that was not fed for longer has a gap here.",

@@ -2,6 +2,7 @@
 description = "Which payment settles which invoice, as last observed: the only link between the two."
 grain = ["invoice_payment_id"]
 partition_by = "created_at"
+links = ["invoice_id", "payment_intent_id", "charge_id"]
 not_null = ["invoice_payment_id", "is_deleted", "_observed_at"]
 
 [accepted]

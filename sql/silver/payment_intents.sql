@@ -2,6 +2,7 @@
 description = "Payment intents as last observed: what a customer set out to pay."
 grain = ["payment_intent_id"]
 partition_by = "created_at"
+links = ["latest_charge_id"]
 not_null = ["payment_intent_id", "is_deleted", "_observed_at"]
 
 [accepted]

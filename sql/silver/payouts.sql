@@ -2,6 +2,7 @@
 description = "Payouts as last observed: money on its way to the bank."
 grain = ["payout_id"]
 partition_by = "created_at"
+links = ["balance_transaction_id", "failure_balance_transaction_id", "original_payout_id", "reversed_by_payout_id"]
 not_null = ["payout_id", "is_deleted", "_observed_at"]
 
 [accepted]

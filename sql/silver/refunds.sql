@@ -2,6 +2,7 @@
 description = "Refunds as last observed, failed and canceled ones included."
 grain = ["refund_id"]
 partition_by = "created_at"
+links = ["charge_id", "payment_intent_id", "balance_transaction_id", "failure_balance_transaction_id"]
 not_null = ["refund_id", "is_deleted", "_observed_at"]
 
 [accepted]

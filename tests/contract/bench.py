@@ -12,7 +12,7 @@ from payments_pipeline.bronze import OBSERVED_FORMAT
 from payments_pipeline.entities import ENTITIES, EntitySpec
 from payments_pipeline.transform.duckdb_engine import DuckDBEngine
 from payments_pipeline.transform.engine import PartitionDigest
-from payments_pipeline.transform.models import ModelSpec, discover, sql_root
+from payments_pipeline.transform.models import ModelSpec, discover, links_of, sql_root
 from tests.lakes import CREATED, charge
 
 MODELS = discover(sql_root())
@@ -67,13 +67,26 @@ class Bench:
     def merge(
         self, lines: Sequence[Line], *, spec: EntitySpec = CHARGES, model: ModelSpec = SILVER
     ) -> dict[str, PartitionDigest]:
-        """Merge a batch into what was merged before, as a run does; the digests of all partitions."""
+        """Merge a batch into what was merged before, as a run does; the digests of what it built."""
+        links = links_of(MODELS.get(f"silver.{spec.name}"))
         known = self.partitions.setdefault(model.qualified, {})
-        self.engine.show(model, [known[dt] for dt in sorted(known)])
+        places = self.partitions.setdefault(links.qualified, {})
+        self.engine.show(links, [places[month] for month in sorted(places)])
         self.engine.load_bronze(spec, [self.file(lines)] if lines else [])
-        touched = self.engine.merge(model, spec, known)
+        touched = self.engine.touched(spec)
+        self.engine.merge(model, spec, [known[dt] for dt in sorted(touched & known.keys())])
+        self.engine.link(links, model, list(places.values()), dts=touched)
         built = self.engine.digests(model)
         assert built.keys() <= touched
+        self._keep(model, touched)
+        self._keep(links, frozenset(places) | self.engine.digests(links).keys())
+        self.engine.show(model, [known[dt] for dt in sorted(known)])
+        self.engine.show(links, [places[month] for month in sorted(places)])
+        return dict(built)
+
+    def _keep(self, model: ModelSpec, touched: frozenset[str]) -> None:
+        """Write what was built of the touched partitions; the others stay as they are."""
+        known, built = self.partitions[model.qualified], self.engine.digests(model)
         for dt in touched:
             known.pop(dt, None)
         for dt in built:
@@ -81,8 +94,6 @@ class Bench:
             known[dt] = self.folder / f"{self.written:05d}" / f"dt={dt}" / "data.parquet"
             known[dt].parent.mkdir(parents=True)
             self.engine.write(model, dt, known[dt])
-        self.engine.show(model, [known[dt] for dt in sorted(known)])
-        return dict(built)
 
     def rows(self, columns: str, *, model: ModelSpec = SILVER) -> list[tuple[object, ...]]:
         """Columns of the merged rows, in the grain's order."""
@@ -91,3 +102,5 @@ class Bench:
     def forget(self) -> None:
         """Begin again with nothing merged."""
         self.partitions.clear()
+        for links in MODELS.links:
+            self.engine.show(links, [])

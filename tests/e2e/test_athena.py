@@ -105,7 +105,7 @@ def test_the_tables_fit_what_the_engine_writes(printed: Mapping[str, _Table], tm
     for model in MODELS.built:
         engine.show(model, [])
         if model.layer == "silver":
-            engine.merge(model, ENTITIES[model.entity], {})
+            engine.merge(model, ENTITIES[model.entity], [])
         else:
             engine.build(model)
         engine.write(model, "2026-01-01", tmp_path / f"{model.name}.parquet")

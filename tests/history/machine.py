@@ -224,10 +224,12 @@ class History(RuleBasedStateMachine):
     def _mend(self) -> None:
         """What is damaged is reported by name, never served; the rebuild that the message names mends it.
 
-        Unless an interrupted rebuild, which the next run finishes, has mended it already.
+        A run says so if it has to read it, `verify` in any case. Unless an interrupted rebuild, which the next
+        run finishes, has mended it already.
         """
         try:
             self.account.run()
+            verified(self.account)
         except CorruptObject as error:
             assert any(key in str(error) for key in self.damaged), error  # noqa: PT017 - it need not be raised
             self.account.rebuild()

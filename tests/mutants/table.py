@@ -31,7 +31,7 @@ MUTANTS = (
         "the watermark is written before the bronze it speaks of is committed",
         f"{P}/extract.py",
         "        self._lease.check()\n        extract = self.manifest.extract\n",
-        "        if job.window is not None:\n            self._extend(job.spec.name, job.window)\n"
+        "        for start, end in counts.windows:\n            self._extend(name, Window(start, end))\n"
         "        extract = self.manifest.extract\n",
         f"{HISTORY}::test_coverage_never_claims_what_is_not_committed",
     ),
@@ -194,9 +194,23 @@ MUTANTS = (
         f"{UNIT}/test_publish.py::test_a_publish_killed_anywhere_is_finished_by_the_next_opening",
     ),
     Mutant(
+        "a change is not followed to what it is linked to",
+        f"{P}/transform/duckdb_engine.py",
+        'while self._run("select 1 from built.frontier limit 1"):',
+        "while False:",
+        f"{HISTORY}::test_a_change_in_the_very_second_of_a_run",
+    ),
+    Mutant(
+        "what is summed by day stays as it was",
+        f"{P}/build.py",
+        "days = found.days(model.depends_on)",
+        "days = frozenset()",
+        f"{HISTORY}::test_a_change_in_the_very_second_of_a_run",
+    ),
+    Mutant(
         "readers find files by listing them, not in the record",
         f"{P}/lake.py",
-        "self.engine.show(model, [self.verified(partitions[dt]) for dt in sorted(partitions)])",
+        "self.engine.show(model, self.files(snapshot.get(model.qualified, {}), dts))",
         "self.engine.show(model, [self.storage.localize(found.key) for found in self.storage.list('')"
         " if f'={model.name}/' in found.key])",
         f"{UNIT}/test_publish.py {UNIT}/test_maintenance.py",

@@ -19,6 +19,7 @@ _KINDS = (
     (r"_state/watermarks/.*", "watermark"),
     (r"_state/reports/.*", "report"),
     (r"_state/webhook.*", "webhooks"),
+    (r"_state/links/.*", "links"),
     (r"_staging/.*", "staged"),
     (r"bronze/.*", "bronze"),
     (r"quarantine/.*", "quarantine"),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import duckdb
 import pytest
 
-from payments_pipeline.flow import CheckResult, EntityCounts
+from payments_pipeline.bronze import file_sha256
+from payments_pipeline.flow import CheckResult, EntityCounts, Partition
 from payments_pipeline.lake import Lake
 from payments_pipeline.quality.gate import Evidence, audit, failed
 from payments_pipeline.quality.report import report
@@ -49,6 +50,7 @@ class Bench:
     lake: Lake
     folder: Path
     written: int = 0
+    planted: dict[str, dict[str, Partition]] = field(default_factory=dict)
 
     def plant(self, model: str, rows: Sequence[Row]) -> None:
         """Let SQL see these rows as the model."""
@@ -59,7 +61,9 @@ class Bench:
         ]
         with duckdb.connect() as connection:
             connection.execute(f"copy ({' union all by name '.join(selects)}) to '{path}'")
-        self.lake.engine.show(self.lake.models.get(model), [path])
+        key = f"{self.folder.name}/{path.name}"
+        size, digest = path.stat().st_size, file_sha256(path)
+        self.planted[model] = {"2026-01-01": Partition(key, len(rows), size, digest, "")}
 
     def audit(self, evidence: Evidence | None = None) -> dict[tuple[str, str], CheckResult]:
         """The verdicts by check and model."""
@@ -87,7 +91,16 @@ class Bench:
             run_id="run", epoch=1, started_at=now, ceiling=100, request=request, transform=transform
         )
         coverage = Coverage(entity="charges", intervals=((0, 100),), watermark=100)
-        return Evidence(manifest, (), (coverage,), received=0, quarantined=0, max_quarantine_share=0.1)
+        return Evidence(
+            manifest=manifest,
+            before={},
+            after=self.planted,
+            parts=(),
+            coverage=(coverage,),
+            received=0,
+            quarantined=0,
+            max_quarantine_share=0.1,
+        )
 
 
 @pytest.fixture(scope="module")

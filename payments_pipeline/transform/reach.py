@@ -1,0 +1,171 @@
+"""The SQL that finds what a change can reach: links between objects, and rows that differ. Pure text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from payments_pipeline.flow import EPOCH_DT
+from payments_pipeline.transform.models import ModelSpec
+from payments_pipeline.transform.statements import built_table, dt_of, name, text
+
+TABLES = """
+create table built.changed (model varchar, object ubigint);
+create table built.reached (object ubigint);
+"""
+"""`changed` holds the keys of rows that differ between two snapshots, `reached` those of all rows tied to them."""
+
+
+def hashed(column: str) -> str:
+    """The hash by which an id is known in links; the version of DuckDB is part of the links' version."""
+    return f"hash({column})"
+
+
+def links(links: ModelSpec, silver: ModelSpec, columns: Mapping[str, str], dts: Iterable[str]) -> str:
+    """The links of the rows of the partitions `dts` as they were built, beside those of other partitions as they were.
+
+    `columns` gives the types of the silver model: a column of links holds an id or a list of ids.
+    """
+    listed = [
+        name(column) if columns[column].endswith("[]") else f"[{name(column)}]" for column in links.links
+    ]
+    built = f"[{', '.join(text(dt) for dt in sorted(dts))}]::varchar[]"
+    others = (
+        f"list_filter(list_concat({', '.join(listed)}), lambda id: id is not null)"
+        if listed
+        else "[]::varchar[]"
+    )
+    return f"""
+create or replace table {built_table(links)} as
+with found as (
+    select dt, object, refs from built.existing where not list_contains({built}, dt)
+    union all
+    select
+        _dt as dt,
+        {hashed(name(silver.key))} as object,
+        list_sort(list_distinct(list_transform({others}, lambda id: {hashed("id")}))) as refs
+    from {built_table(silver)}
+    where list_contains({built}, _dt)
+)
+select *, left(dt, 7) as _dt from found order by _dt, dt, object
+"""
+
+
+def changed(model: ModelSpec, columns: Iterable[str], before: str, after: str) -> str:
+    """Add to `built.changed` the key of every row that is in one of the two relations and not the same in the other.
+
+    Only business columns count, those that do not begin with `_`.
+    """
+    counted = ", ".join(name(column) for column in columns if not column.startswith("_"))
+    key = hashed(f"{name(model.key)}::varchar")
+    return f"""
+insert into built.changed
+select distinct {text(model.qualified)}, object
+from (
+    select {key} as object, hash({counted}) as content, 1 as side from ({before})
+    union all
+    select {key}, hash({counted}), -1 from ({after})
+)
+group by object, content
+having sum(side) <> 0
+"""
+
+
+START = """
+insert into built.reached select distinct object from built.changed where starts_with(model, 'silver.');
+create or replace table built.frontier as select object from built.reached
+"""
+
+STEP = """
+create or replace table built.frontier as
+select distinct object
+from (
+    select unnest(refs) as object from links.everything where object in (from built.frontier)
+    union all
+    select object
+    from (select object, unnest(refs) as other from links.everything)
+    where other in (from built.frontier)
+)
+where object not in (from built.reached)
+"""
+"""From the objects found last to those they link to and those that link to them."""
+
+ADVANCE = "insert into built.reached from built.frontier"
+
+PLACES = """
+select distinct entity, dt from links.everything where object in (from built.reached)
+"""
+
+
+def no_links(spec_name: str) -> str:
+    """`links.<entity>` without rows."""
+    columns = "null::varchar as dt, null::ubigint as object, null::ubigint[] as refs"
+    return f"create view links.{name(spec_name)} as select {columns} where false"
+
+
+def everything(entities: Iterable[str]) -> str:
+    """`links.everything`: the links of all entities, each with the name of its entity."""
+    parts = [f"select {text(entity)} as entity, * from links.{name(entity)}" for entity in entities]
+    return f"create or replace view links.everything as {' union all '.join(parts)}"
+
+
+def touched(spec_name: str) -> str:
+    """The partitions that `bronze.<entity>` changes: of its objects as they are now, and where the lake has them."""
+    bronze = f"bronze.{name(spec_name)}"
+    return f"""
+select coalesce(strftime(make_timestamp(created * 1000000), '%Y-%m-%d'), {text(EPOCH_DT)}) from {bronze} where not _is_bare
+union
+select dt from links.{name(spec_name)} where object in (select {hashed("id")} from {bronze})
+union
+select {text(EPOCH_DT)} from {bronze} where _is_bare
+"""
+
+
+def places_of(model: ModelSpec) -> str:
+    """The partitions of a linked model in which something reached lies, by its SQL or as they exist."""
+    return f"""
+create or replace table built.places as
+select {dt_of(model)} as _dt from (\n{model.sql}\n)
+union
+select {dt_of(model)} from built.existing where {is_reached(model)}
+"""
+
+
+def remade(model: ModelSpec) -> str:
+    """Those partitions after a change: the rows that were not reached as they are, the others anew."""
+    return f"""
+create or replace table {built_table(model)} as
+select *, {dt_of(model)} as _dt from (\n{model.sql}\n)
+union all by name
+select *, {dt_of(model)} as _dt from built.existing
+where not {is_reached(model)} and {dt_of(model)} in (from built.places)
+order by {", ".join(["_dt", *(name(column) for column in model.grain)])}
+"""
+
+
+def strays(model: ModelSpec) -> str:
+    """Rows that a linked model's SQL makes although nothing changed reaches them: its scope is a wrong promise."""
+    return f"select count(*) from (\n{model.sql}\n) where not coalesce({is_reached(model)}, false)"
+
+
+def unexplained(model: ModelSpec, *, read: bool) -> str:
+    """Noted changes of the model that nothing accounts for: a silver row's object must be in the bronze files read."""
+    cause = "select object from built.reached"
+    if model.layer == "silver":
+        ids = hashed("json_extract_string(json, '$.data.id')")
+        observed = f"select {ids} from read_ndjson_objects($files, maximum_object_size = $size)"
+        cause = observed if read else "select null::ubigint where false"
+    return f"select count(*) from built.changed where model = {text(model.qualified)} and object not in ({cause})"
+
+
+def places(spec_name: str) -> str:
+    """The partitions in which the lake has the objects of the bronze files."""
+    ids = hashed("json_extract_string(json, '$.data.id')")
+    return (
+        f"select distinct dt from links.{name(spec_name)} where object in "
+        f"(select {ids} from read_ndjson_objects($files, maximum_object_size = $size))"
+    )
+
+
+def is_reached(model: ModelSpec) -> str:
+    """A condition on a row of a silver or linked model."""
+    return f"{hashed(name(model.key))} in (from built.reached)"
