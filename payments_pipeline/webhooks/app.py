@@ -20,7 +20,7 @@ from payments_pipeline.errors import UsageError
 from payments_pipeline.webhooks.receiver import OUTCOMES, REFUSED, UNAVAILABLE, Answer, Receiver
 
 PATH = "/webhooks/stripe"
-STOP_SECONDS = 10
+STOP_SECONDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ def create_app(receiver: Receiver, limits: Limits | None = None) -> Intake:
         yield
         await receiver.stop()
 
-    api = FastAPI(title="payments-pipeline webhooks", lifespan=lifespan, redoc_url=None)
+    api = FastAPI(title="payments-pipeline webhooks", lifespan=lifespan, docs_url=None, redoc_url=None)
     refusals: dict[int | str, dict[str, Any]] = {
         code: {"model": _Words, "description": answer.words}
         for code, answer in ((400, REFUSED), (413, TOO_LARGE), (503, UNAVAILABLE))
