@@ -21,7 +21,7 @@ INGESTS := $(sort $(OBJECTS:%=ingest-%) $(subst _,-,$(OBJECTS:%=ingest-%)))
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup mock-api run-pipeline run-batch run-all run-transforms run-quality \
+.PHONY: help setup mock-api run-pipeline run-batch run-all run-transforms run-quality run-webhooks \
         populate populate-force fetch init-all populate-all all \
         init-db init-migration migrate upgrade upgrade-db downgrade downgrade-db reset-db \
         ingest-all $(INGESTS) check-db publish-gold \
@@ -121,6 +121,10 @@ all: .venv/.dev ## init-all and populate-all; ENV=PROD does not populate
 	$(if $(filter DEV dev,$(ENV)),$(POPULATE))
 	$(FILL)
 
+run-webhooks: PORT = 8001
+run-webhooks: .venv/.run ## Receive webhooks on 127.0.0.1 (PORT=8001), signed with WEBHOOK_SECRET
+	$(BIN)/payments-pipeline run-webhooks --port "$(PORT)"
+
 lint: .venv/.dev ## Lint the code and audit the workflows
 	$(BIN)/ruff check .
 	$(BIN)/zizmor --offline --quiet --persona=pedantic .github
@@ -155,7 +159,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --genera
 
 lock: .venv/.dev ## Raise the pins in requirements/ to the newest allowed releases
 	$(LOCK) --group dev --all-extras --output-file requirements/dev.txt
-	$(LOCK) --group build --extra mock --constraint requirements/dev.txt --output-file requirements/run.txt
+	$(LOCK) --group build --extra mock --extra webhooks --constraint requirements/dev.txt --output-file requirements/run.txt
 
 clean: ## Remove what the targets above created, except the data
 	rm -rf .venv .venv-peers .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site

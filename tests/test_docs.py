@@ -19,6 +19,7 @@ from payments_pipeline.entities import ENTITIES
 from payments_pipeline.settings import Settings
 from payments_pipeline.transform.duckdb_engine import DuckDBEngine
 from payments_pipeline.transform.models import discover, sql_root
+from payments_pipeline.transform.reconciliation import PERIOD, RECEIVED, reconciliation
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -190,7 +191,8 @@ def test_queries_in_shell_blocks_run(page: Path, tmp_path: Path) -> None:
         if words[:2] == ["payments-pipeline", "query"]
     ]
     engine = DuckDBEngine(ENTITIES.values(), folders=[], scratch=tmp_path)
-    for model in discover(sql_root()).built:
+    models = discover(sql_root())
+    for model in (*models.built, RECEIVED, PERIOD, reconciliation(models)):
         engine.show(model, [])
     for query in queries:
         assert engine.query(query).columns
