@@ -13,7 +13,7 @@ from heapq import heappop, heappush
 from random import Random
 from time import monotonic
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from mock_api.gateway import encoded
 
@@ -158,7 +158,8 @@ class Deliveries:
             "User-Agent": "Stripe/1.0 (simulated)",
         }
         try:
-            connection.request("POST", url.path or "/", body, headers)
+            target = urlunsplit(("", "", url.path or "/", url.query, ""))
+            connection.request("POST", target, body, headers)
             return 200 <= connection.getresponse().status < 300
         except (OSError, http.client.HTTPException):
             return False

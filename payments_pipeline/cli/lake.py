@@ -133,7 +133,7 @@ def _print_status(found: Status) -> None:
     console.print(table_of(("run", "outcome", "at (UTC)", "records"), runs))
     if found.webhooks is not None:
         console.print(
-            f"webhooks: {found.webhooks.events} events received, {found.webhooks.waiting} wait for the next run",
+            f"webhook events received: {found.webhooks.events}, waiting for the next run: {found.webhooks.waiting}",
             highlight=False,
         )
 

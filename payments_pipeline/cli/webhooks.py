@@ -110,7 +110,7 @@ def catch_up(context: click.Context, lake: str | None) -> None:
         open_source(settings, storage, now) as source,
     ):
         found = read_undelivered(storage, source.client, now)
-    click.echo(f"{found.undelivered} events were not delivered, {found.new} of them are new.")
+    click.echo(f"Undelivered events: {found.undelivered}, of them new to this lake: {found.new}.")
 
 
 @click.command(epilog="Example: payments-pipeline reconcile --from 2026-01-01 --to 2026-02-01")

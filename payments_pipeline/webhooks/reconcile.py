@@ -280,7 +280,7 @@ def _markdown(found: Reconciliation) -> bytes:
     lines = [
         f"# Webhooks and events feed, {found.start:%Y-%m-%d %H:%M} to {found.end:%Y-%m-%d %H:%M} UTC",
         "",
-        f"{found.events} events, {found.received} of them received. "
+        f"Events: {found.events}, of them received: {found.received}. "
         + ("Both sides agree." if found.agrees else "The sides do not agree."),
         "",
         "| events | flag | meaning | for example |",
