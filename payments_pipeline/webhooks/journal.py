@@ -42,6 +42,7 @@ class Journal:
         self._number: int
         self.seen: Seen
         self._is_settled: bool
+        self._is_ended: bool
         self._restart()
 
     def keep(self, events: Sequence[Received]) -> list[Outcome]:
@@ -50,9 +51,9 @@ class Journal:
         `StorageError`: nothing may be acknowledged. Some or all of it may have been kept all the same; then it
         is a duplicate when it comes again.
         """
-        if self._log.dt < self._today():
-            self._close()
         while True:
+            if self._is_ended or self._log.dt < self._today():
+                self._close()
             fresh, outcomes = self._divided(events)
             if not fresh and self._is_settled:
                 return outcomes
@@ -102,6 +103,7 @@ class Journal:
             return False
         self._number += 1
         self._is_settled = True
+        self._is_ended = not data
         return True
 
     def _is_rolled(self) -> bool:
@@ -112,7 +114,11 @@ class Journal:
         return False
 
     def _close(self) -> None:
-        """Close the open book and go to the next."""
+        """Close the open book and go to the next.
+
+        One that has an end gets another: whoever made the first may have been killed before it was durable, or
+        before the next book was open. What is written behind an end would be nobody's.
+        """
         book = self._log.book
         while self._log.book == book:
             if self._create(b""):
@@ -133,6 +139,7 @@ class Journal:
         self._number += 1
         self.seen.note(kept.digests() for kept in part.kept)
         if part.is_end:
+            self._is_ended = True
             if begun_log(self._storage, self._today())[0].book > self._log.book:
                 self._advance()
             else:
@@ -143,7 +150,7 @@ class Journal:
         log, version = opened_after(self._storage, self._log.book, self._today())
         if log.rolled < self._log.book and log.book == self._log.book + 1:
             self._log, self._version, self._number = log, version, 1
-            self._is_settled = True
+            self._is_settled, self._is_ended = True, False
         else:
             self._restart()
 
@@ -154,13 +161,17 @@ class Journal:
             try:
                 seen = read_index(self._storage, log)
                 books = unrolled(self._storage, log)
+                is_ended = False
                 for key in (key for keys in books.values() for key in keys):
-                    seen.note(kept.digests() for kept in read_part(self._storage, key).kept)
+                    part = read_part(self._storage, key)
+                    seen.note(kept.digests() for kept in part.kept)
+                    is_ended = part.is_end
             except ObjectMissing:  # a run has rolled a book meanwhile
                 continue
             self._log, self._version, self.seen = log, version, seen
             self._number = 1 + len(books.get(log.book, ()))
             self._is_settled = self._number == 1
+            self._is_ended = is_ended and not self._is_settled
             return
 
     def _key(self) -> str:

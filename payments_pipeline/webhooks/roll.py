@@ -116,8 +116,6 @@ def _one_part(lake: Lake, run: RunContext, keys: Sequence[str], place: tuple[str
         stream = None
         for each in keys:
             part = read_part(lake.storage, each)
-            if part.is_end:
-                break
             for line, reason in part.bad:
                 _quarantine(lake, place, line, reason)
             data = b"".join(part.lines)

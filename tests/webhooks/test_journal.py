@@ -194,6 +194,19 @@ def test_what_another_has_kept_is_made_durable_before_it_is_acknowledged(storage
     assert kept(storage) == lines(1)
 
 
+@pytest.mark.parametrize("ended", ["it failed", "it was killed"])
+def test_w1_a_receiver_that_ended_a_book_and_no_more_loses_nothing(lake: Lake, ended: str) -> None:
+    """A book was closed and the next not opened: what is acknowledged then, by that receiver or by a new one, is rolled."""
+    Journal(lake.storage, Clock()).keep(screened(1))
+    closing = Journal(Mortal(lake.storage, 2), Clock())  # type: ignore[arg-type]  # stands in for one
+    with pytest.raises(Dies):
+        closing.keep(screened(1))
+    journal = closing if ended == "it failed" else Journal(lake.storage, Clock())
+    assert journal.keep(screened(1, 2)) == ["duplicate", "stored"]
+    rolled(lake, "first")
+    assert kept(lake.storage) == lines(1, 2)
+
+
 def test_a_roll_makes_one_part_of_a_book(lake: Lake) -> None:
     """Its lines are the book's, in order; the book is gone, and `verify` and `gc` know the part."""
     journal = Journal(lake.storage, Clock())
