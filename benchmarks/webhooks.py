@@ -15,9 +15,8 @@ from pathlib import Path
 
 import click
 
+from benchmarks.measure import RESULTS, conditions, write
 from benchmarks.senders import Sent, kept, kill_loop, run, start
-
-RESULTS = Path(__file__).resolve().parent / "results/webhooks.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +82,13 @@ def main(*, connections: int, seconds: float, rounds: int, kills: int, events: i
     ratio = round(best["synced"].per_second / best["floor"].per_second, 3)
     click.echo(f"synced to floor: {ratio:.2f} (best rounds; {os.cpu_count()} cores shared with the senders)")
     result: dict[str, object] = {
-        "cores": os.cpu_count(),
+        "conditions": conditions(),
         "ratio": ratio,
         "rounds": [asdict(each) for each in found],
     }
     if kills:
         result["kills"] = _killed(kills, events)
-    RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write(RESULTS / "webhooks.json", json.dumps(result, indent=2) + "\n")
 
 
 def _killed(kills: int, events: int) -> dict[str, int]:
