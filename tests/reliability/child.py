@@ -261,7 +261,7 @@ def main() -> None:
         if "job" in command:
             answer: Mapping[str, Any] = {"pid": _forked(Job(**command["job"]), models)}
         else:
-            answer = {"status": _awaited(command["wait"], command["timeout"])}
+            answer = _awaited(command["wait"], command["timeout"])
         sys.stdout.write(json.dumps(answer) + "\n")
         sys.stdout.flush()
 
@@ -283,16 +283,17 @@ def _forked(job: Job, models: Models) -> int:
         os._exit(status)
 
 
-def _awaited(pid: int, timeout: float) -> int:
-    """The status that `os.waitpid` reports; a process that takes longer than `timeout` is killed."""
+def _awaited(pid: int, timeout: float) -> Mapping[str, Any]:
+    """The exit status, negative for a signal; a process that takes longer than `timeout` is killed, and `late`."""
     until = time.monotonic() + timeout
+    late = False
     while True:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
-            return os.waitstatus_to_exitcode(status)
-        if time.monotonic() > until:
+            return {"status": os.waitstatus_to_exitcode(status), "late": late}
+        if not late and time.monotonic() > until:
             os.kill(pid, signal.SIGKILL)
-            until += timeout
+            late = True
         time.sleep(0.002)
 
 

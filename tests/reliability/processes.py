@@ -53,9 +53,11 @@ class Started:
         """Whether SIGSTOP holds the process."""
         return Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0] == "T"
 
-    def wait(self, timeout: float = 60.0) -> Ended:
-        """How it ended."""
-        status = self._pool.exchange({"wait": self.pid, "timeout": timeout})["status"]
+    def wait(self, timeout: float = 240.0) -> Ended:
+        """How it ended. That it takes so long, on whatever machine, is a failure of its own and not a kill."""
+        answer = self._pool.exchange({"wait": self.pid, "timeout": timeout})
+        assert not answer["late"], f"the process has not ended within {timeout:.0f} s"
+        status = answer["status"]
         text = self._answer.read_text() if status == 0 else ""
         self._answer.unlink(missing_ok=True)
         found = json.loads(text) if text else {}
