@@ -119,11 +119,12 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     """Run one command line; the process's exit code. Errors are one line on standard error."""
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        commands.main(list(arguments), prog_name="payments-pipeline", standalone_mode=False, obj=environ)
+        # What a command returns is None; of one that ended by `context.exit`, click returns the code.
+        code: int | None = commands.main(
+            list(arguments), prog_name="payments-pipeline", standalone_mode=False, obj=environ
+        )
     except click.ClickException as error:
         return _ended(2, f"error: {error.format_message()}")
-    except click.exceptions.Exit as request:
-        return request.exit_code
     except Terminated:
         return _ended(143, "stopped by SIGTERM: nothing was half published, it is safe to run again.")
     except (KeyboardInterrupt, click.Abort):
@@ -132,7 +133,7 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         return _ended(exit_code_for(error), f"error: {error}")
     except SystemExit:  # click's way to say that nobody reads standard output any more
         return 0
-    return 0
+    return code or 0
 
 
 def _ended(code: int, message: str) -> int:

@@ -247,7 +247,8 @@ def _print_check(source: str, found: Sequence[TableCheck]) -> None:
     Console().print(table_of(columns, rows))
     for each in found:
         if not each.passed:
-            differing = f", different: {', '.join(each.different)}" if each.different else ""
+            names = [line.column for line in each.columns if line.different]
+            differing = f", different: {', '.join(names)}" if names else ""
             orphans = f", {each.orphans} references lead nowhere" if each.orphans else ""
             click.echo(f"{each.table}: see {each.example}{differing}{orphans}")
     verdict = "is equal to" if all(each.passed for each in found) else "differs from"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,12 +10,13 @@ import psycopg
 import pytest
 
 from payments_pipeline.oltp.check import TableCheck, check
+from payments_pipeline.oltp.database import Database
 from payments_pipeline.oltp.files import JsonFiles
 from payments_pipeline.oltp.from_lake import lake_source
 from payments_pipeline.oltp.ingest import ingest, stage
 from payments_pipeline.oltp.stage import Rejects
 from payments_pipeline.oltp.tables import TABLES, content_columns
-from tests.e2e.harness import Account, settings_for
+from tests.e2e.harness import Account, command_in, settings_for
 from tests.oltp.objects import load, write_all
 
 Checking = Callable[[], dict[str, TableCheck]]
@@ -134,6 +136,23 @@ def test_i16_postgres_equals_one_published_snapshot(
     assert staged.source == "lake, as published by first"
     assert len(found) == len(TABLES)
     assert all(line.passed and line.stubs == 0 for line in found)
+
+
+def test_the_command_says_what_differs(
+    checking: Checking, database: Database, connection: psycopg.Connection, files: Path
+) -> None:
+    """Exit code 0 and ✅ for equal tables; 1, ❌, a row and a column for a cent too much, on a terminal and as JSON."""
+    url = database.url.set(drivername="postgresql").render_as_string(hide_password=False)
+    command = command_in(files / "home", DATABASE_URL=url)
+    arguments = ("oltp", "check", "--json-dir", str(files))
+    assert command.ok(*arguments).stdout.count("✅") == len(TABLES)
+    connection.execute(b"update charges set amount = amount + 1 where id = (select min(id) from charges)")
+    done = command(*arguments)
+    assert (done.returncode, done.stdout.count("❌")) == (1, 1)
+    assert "different: amount\n" in done.stdout
+    done = command(*arguments, "--json")
+    found = {line["table"]: line["passed"] for line in json.loads(done.stdout)["tables"]}
+    assert (done.returncode, found) == (1, {name: name != "charges" for name in TABLES})
 
 
 def test_every_column_is_compared(checking: Checking) -> None:
