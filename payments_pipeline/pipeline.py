@@ -66,7 +66,8 @@ def opened(lake: Lake, run_id: str, *, account: Account | None = None) -> Iterat
     holder = Holder(run_id, socket.gethostname(), os.getpid())
     with Lease(lake.storage, holder, lake.clock) as lease:
         if account is not None:
-            claim(lake.storage, lease, account.source.account, account.world)
+            source = account.source
+            claim(lake.storage, lease, source.account, account.world, livemode=source.livemode)
         else:
             fence(lake.storage, lease)
         recovered = recover(lake, lease)
@@ -80,6 +81,7 @@ def opened(lake: Lake, run_id: str, *, account: Account | None = None) -> Iterat
             started_at=now,
             ceiling=account.source.now if account else int(now.timestamp()),
             account=account.source.account if account else None,
+            livemode=account.source.livemode if account else None,
             world=dict(account.world) if account and account.world else None,
         )
         manifest = begun.model_copy(update={"epoch": lease.epoch})

@@ -37,6 +37,7 @@ class Head(Document):
 
     lake_id: str
     account: str | None = None
+    livemode: bool | None = None
     world: dict[str, int | str] | None = None
     epoch: int = 0
     pending: tuple[str, ...] = ()
@@ -87,10 +88,17 @@ def fence(storage: Storage, lease: Lease) -> None:
     commit(storage, lease, lambda head: head)
 
 
-def claim(storage: Storage, lease: Lease, account: str | None, world: Mapping[str, int | str] | None) -> Head:
-    """Bind the lake to its account, and its head to the lease's epoch: earlier holders can no longer commit.
+def claim(
+    storage: Storage,
+    lease: Lease,
+    account: str | None,
+    world: Mapping[str, int | str] | None = None,
+    *,
+    livemode: bool | None = None,
+) -> Head:
+    """Bind the lake to its account and mode, and its head to the lease's epoch: earlier holders can no longer commit.
 
-    `UsageError` if the lake holds another account's data.
+    `UsageError` if the lake holds another account's data, or test data for a live key and the other way round.
     """
 
     def identified(head: Head) -> Head:
@@ -99,9 +107,16 @@ def claim(storage: Storage, lease: Lease, account: str | None, world: Mapping[st
                 f"lake {storage.url} holds data of account {head.account}, but the key belongs to {account}. "
                 "Nothing was read or written; use another lake (LOCAL_DATA_DIR), or the other account's key."
             )
+        if None not in {head.livemode, livemode} and head.livemode != livemode:
+            kinds = ("live", "test") if head.livemode else ("test", "live")
+            raise UsageError(
+                f"lake {storage.url} holds {kinds[0]} data, but the key reads {kinds[1]} data. "
+                "Nothing was read or written; use another lake (LOCAL_DATA_DIR), or the other key."
+            )
         return head.model_copy(
             update={
                 "account": head.account or account,
+                "livemode": livemode if head.livemode is None else head.livemode,
                 "world": head.world or (dict(world) if world else None),
             }
         )
@@ -119,6 +134,7 @@ def _remade(storage: Storage) -> Head:
     return Head(
         lake_id="",
         account=next((run.account for run in reversed(runs) if run.account), None),
+        livemode=next((run.livemode for run in reversed(runs) if run.livemode is not None), None),
         world=next((run.world for run in reversed(runs) if run.world), None),
         pending=tuple(run.run_id for run in runs if run.extract.parts and run.run_id not in consumed),
         publishing=last.run_id if last is not None and passed and last.publish is None else None,

@@ -153,6 +153,7 @@ class Manifest(Document):
     started_at: datetime
     ceiling: int
     account: str | None = None
+    livemode: bool | None = None
     world: dict[str, int | str] | None = None
     request: Request | None = None
     outcome: Outcome = "started"

@@ -62,10 +62,15 @@ class ClientOptions:
 
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
-    """Who answers: the account's id (None if the key may not read it) and the source's own time, Unix seconds."""
+    """Who answers: the account's id (None if the key may not read it), the source's own time, Unix seconds, and its mode.
+
+    `livemode` is what the key says: a live key reads live objects only, any other test objects only
+    (docs.stripe.com/keys).
+    """
 
     account: str | None
     now: int
+    livemode: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +108,7 @@ class StripeClient:
     ) -> None:
         self.counts = CallCounts()
         self._options = options
+        self._livemode = "_live_" in options.api_key.get_secret_value()
         self._clock = clock
         self._monotonic = monotonic
         self._budget = RetryBudget()
@@ -144,9 +150,9 @@ class StripeClient:
             if error.status not in {403, 404}:
                 raise
             answer = self._call("customers", {"limit": "1"}, split)
-            return SourceInfo(None, _source_time(answer))
+            return SourceInfo(None, _source_time(answer), self._livemode)
         found = identity(answer.records.texts[0])
-        return SourceInfo(found[0] if found else None, _source_time(answer))
+        return SourceInfo(found[0] if found else None, _source_time(answer), self._livemode)
 
     def pages(self, spec: EntitySpec, window: Window) -> Iterator[Page]:
         """Every object of `spec` created in `window`, in pages, newest first.

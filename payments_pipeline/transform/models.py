@@ -228,7 +228,7 @@ def _wrong_dependencies(model: ModelSpec, by_name: Mapping[str, ModelSpec]) -> I
             yield f"sql: {name} does not exist"
     if model.layer != "silver":
         if model.parent or model.replace_by or model.links:
-            yield "parent, replace_by, links: belong to silver models only"
+            yield "parent, replace_by, links: only silver models have them"
         if model.scope != "lake":
             yield from _out_of_scope(model, by_name)
     elif model.depends_on != (f"bronze.{model.entity}",):

@@ -1,5 +1,6 @@
 /*
-description = "A lake holds live data or test data, never both: all objects that say so agree on livemode."
+description = "Live and test data never come together: all objects that say so agree on livemode. The lake is bound to its key's mode."
+scope = "linked"
 */
 with
 

@@ -37,7 +37,7 @@ def info(*answers: httpx.Response) -> SourceInfo:
 )
 def test_e24_the_time_is_the_sources_own(date: str | None, now: int) -> None:
     """However wrong our clock is; ours only where the source does not say."""
-    assert info(account(date)) == SourceInfo("acct_1", now)
+    assert info(account(date)) == SourceInfo("acct_1", now, livemode=False)
 
 
 @pytest.mark.parametrize("status", [403, 404])
@@ -45,7 +45,7 @@ def test_a_key_that_may_not_read_the_account_still_works(status: int) -> None:
     """A restricted key: the account stays unknown, its time does not."""
     script = Script([problem(status), listing()])
     with client_of(script) as client:
-        assert client.source_info() == SourceInfo(None, NOW)
+        assert client.source_info() == SourceInfo(None, NOW, livemode=False)
     assert [request.url.path for request in script.asked] == ["/v1/account", "/v1/customers"]
 
 

@@ -207,6 +207,10 @@ def test_a_lake_belongs_to_one_account(storage: Storage, clock: Clock) -> None:
         assert claim(storage, held, None, None).account == "acct_1"
         with pytest.raises(UsageError, match=r"acct_1.*acct_2"):
             claim(storage, held, "acct_2", None)
+        assert claim(storage, held, "acct_1", livemode=False).livemode is False
+        assert claim(storage, held, None).livemode is False
+        with pytest.raises(UsageError, match="holds test data, but the key reads live data"):
+            claim(storage, held, "acct_1", livemode=True)
     assert (read_head(storage).account, read_head(storage).world) == ("acct_1", {"seed": 42})
 
 
