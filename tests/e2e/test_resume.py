@@ -23,7 +23,7 @@ def calls_to_events(account: Account) -> int:
 
 def test_only_the_unfinished_part_is_read_again(folder: Path) -> None:
     """Lists are committed part by part, so that a long one does not begin anew, and nothing is lost between parts."""
-    with account_of(days=1.1, customers_per_day=2) as account:
+    with account_of(days=1.7, customers_per_day=2) as account:
         whole = contents_after(folder / "whole", account)
         needed = calls_to_events(account)
         account.faults.replace(Script((Rule(Answer(401), path=EVENTS, nth=(needed - 10,)),)))
