@@ -147,6 +147,8 @@ class Build:
 
     def _build_reached(self, models: Sequence[ModelSpec]) -> None:
         """Build what the changes of silver reach of gold and marts."""
+        if self._after() == self._before:
+            return
         found = reach(self._lake, self._before, self._after())
         show_reached(self._lake, found, self._models.layer("silver"))
         for model in (model for model in models if model.scope == "linked"):

@@ -18,6 +18,7 @@ from payments_pipeline.flow import BronzePart, CheckResult, RunContext
 from payments_pipeline.lake import Lake
 from payments_pipeline.planning import check_has_begun
 from payments_pipeline.publish import discard_staging, publish, recover
+from payments_pipeline.quality.checks import promises
 from payments_pipeline.quality.gate import Evidence, audit, failed
 from payments_pipeline.quality.report import write_report
 from payments_pipeline.state.head import Head, RunLine, claim, commit, fence, read_head
@@ -185,7 +186,11 @@ def check_and_publish(lake: Lake, run: Run, *, max_quarantine_share: float) -> R
     results = audit(lake, _evidence(lake, run.manifest, max_quarantine_share))
     bad = failed(results)
     quality = Quality(
-        finished_at=lake.clock(), seconds=round(monotonic() - started, 3), checks=results, passed=not bad
+        finished_at=lake.clock(),
+        seconds=round(monotonic() - started, 3),
+        checks=results,
+        promises=promises(lake.models),
+        passed=not bad,
     )
     manifest = run.manifest.model_copy(
         update={"quality": quality, "outcome": "refused" if bad else "transformed"}
@@ -294,7 +299,14 @@ def _evidence(lake: Lake, manifest: Manifest, max_quarantine_share: float) -> Ev
         received=sum(run.rows() for run in runs) + rejected,
         quarantined=rejected + sum(counts.quarantined for counts in step.counts.values()),
         max_quarantine_share=max_quarantine_share,
+        promised=_promised(lake.storage, step.based_on),
     )
+
+
+def _promised(storage: Storage, published: str | None) -> str | None:
+    """The digest of the checks that the published state has passed."""
+    run = find_manifest(storage, published) if published else None
+    return run.quality.promises if run is not None and run.quality is not None else None
 
 
 def _with_pending(head: Head, run_id: str) -> Head:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -36,6 +37,14 @@ def checks_of(models: Models, *, reached: bool = False) -> Iterator[Check]:
     for check in models.checks:
         about = ", ".join(check.depends_on)
         yield Check(check.name, about, check.sql, check.depends_on, check.scope, check.severity)
+
+
+def promises(models: Models) -> str:
+    """A digest of all checks: it differs if a check was added, removed, or changed in what it asks or how strictly."""
+    told = sorted(
+        f"{check.model}\n{check.name}\n{check.severity}\n{check.sql}" for check in checks_of(models)
+    )
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
 
 
 def header_checks(model: ModelSpec, *, reached: bool = False) -> Iterator[Check]:

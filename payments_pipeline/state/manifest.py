@@ -113,12 +113,13 @@ class Transform(pydantic.BaseModel):
 
 
 class Quality(pydantic.BaseModel):
-    """The audit step: every check that ran on the staged candidate."""
+    """The audit step: every check that ran on the staged candidate, and a digest of them, `promises`."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
     finished_at: datetime
     seconds: float
     checks: tuple[CheckResult, ...]
+    promises: str | None = None
     passed: bool
 
 

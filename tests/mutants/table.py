@@ -208,6 +208,13 @@ MUTANTS = (
         f"{HISTORY}::test_a_change_in_the_very_second_of_a_run",
     ),
     Mutant(
+        "what was published is never held to a check that is new",
+        f"{P}/quality/gate.py",
+        " or evidence.promised != promises(lake.models)",
+        "",
+        f"{UNIT}/test_publish.py -k a_check_that_changed",
+    ),
+    Mutant(
         "readers find files by listing them, not in the record",
         f"{P}/lake.py",
         "self.engine.show(model, self.files(snapshot.get(model.qualified, {}), dts))",

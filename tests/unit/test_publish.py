@@ -345,6 +345,28 @@ def test_changed_bronze_is_not_built(lake: Lake, root: Path) -> None:
         publish(lake, "run")
 
 
+CHARGES = MODELS["silver/charges"]
+STRICTER = {
+    "no_sales_at_all": {"checks/no_sales_at_all": '/* description = "x" */ select day from gold.fct_sales'},
+    "not_null": {"silver/charges": CHARGES.replace('["is_deleted"]', '["is_deleted", "deleted_at"]')},
+    "accepted:status": {"silver/charges": CHARGES.replace('"failed", ', "")},
+}
+
+
+@pytest.mark.parametrize("refused", STRICTER)
+def test_a_check_that_changed_sees_what_did_not(root: Path, clock: Clock, refused: str) -> None:
+    """A run with nothing new is refused if what is published fails a check that it had not to pass then."""
+    with open_small_lake(root, clock=clock) as lake:
+        land(lake, "first", [page([charge(1), charge(2, status="failed")])])
+        publish(lake, "first")
+        assert publish(lake, "again").publish is not None
+    with (
+        open_small_lake(root, clock=clock, models={**MODELS, **STRICTER[refused]}) as lake,
+        pytest.raises(QualityError, match=refused),
+    ):
+        publish(lake, "stricter")
+
+
 def test_a_changed_model_is_built_anew(root: Path, clock: Clock) -> None:
     """New SQL rebuilds its entity from all of bronze, not only from what is pending."""
     with open_small_lake(root, clock=clock) as lake:
