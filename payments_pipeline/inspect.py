@@ -78,11 +78,11 @@ def read_status(storage: Storage, now: datetime) -> Status:
 def run_query(lake: Lake, sql: str, *, sleep: Callable[[float], None] = time.sleep) -> Result:
     """The answer to `sql` over one publication, all of it; asked again if a run published meanwhile.
 
-    `StorageError` if a run keeps publishing, or was killed while it did.
+    Only files of models that it names are read. `StorageError` if a run keeps publishing, or was killed while it did.
     """
 
     def answer() -> Result:
-        lake.show_published()
+        lake.show_published(lake.engine.named_in(sql))
         if "webhook_reconciliation" in sql.lower():
             show_reconciliation(lake)
         return lake.engine.query(sql)

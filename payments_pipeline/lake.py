@@ -11,6 +11,7 @@ from payments_pipeline.errors import CorruptObject, ObjectMissing
 from payments_pipeline.flow import Clock, Partition, Reporter, Snapshot
 from payments_pipeline.state.snapshot import Latest, read_latest, snapshot_of
 from payments_pipeline.storage import Storage
+from payments_pipeline.storage.parallel import each
 from payments_pipeline.transform.engine import Engine
 from payments_pipeline.transform.models import Models, ModelSpec
 
@@ -34,6 +35,14 @@ class VerifiedFiles:
                 )
             self._seen[seen] = path
         return self._seen[seen]
+
+    def fetch(self, partitions: Iterable[Partition]) -> None:
+        """Look at many at once: of a lake that is elsewhere, fetching them is mostly waiting."""
+
+        def look(partition: Partition) -> None:
+            self(partition)
+
+        each(look, partitions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +81,9 @@ class Lake:
 
     def files(self, partitions: Mapping[str, Partition], dts: Collection[str] | None = None) -> list[Path]:
         """The files of a model's partitions, of all or of those `dts` that exist, each verified first."""
-        return [self.verified(partitions[dt]) for dt in sorted(partitions) if dts is None or dt in dts]
+        wanted = [partitions[dt] for dt in sorted(partitions) if dts is None or dt in dts]
+        self.verified.fetch(wanted)
+        return [self.verified(partition) for partition in wanted]
 
     def show(
         self, snapshot: Snapshot, models: Iterable[ModelSpec], dts: Collection[str] | None = None
@@ -81,9 +92,11 @@ class Lake:
         for model in models:
             self.engine.show(model, self.files(snapshot.get(model.qualified, {}), dts))
 
-    def show_published(self) -> None:
-        """Let SQL see what is published."""
-        self.show(snapshot_of(self.latest()), self.models.built)
+    def show_published(self, named: Collection[str] | None = None) -> None:
+        """Let SQL see what is published; with `named` (qualified names), other models have no rows."""
+        snapshot = snapshot_of(self.latest())
+        shown = {name: snapshot[name] for name in snapshot if named is None or name in named}
+        self.show(shown, self.models.built)
 
     def close(self) -> None:
         """Give back memory and temporary files."""

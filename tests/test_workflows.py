@@ -7,11 +7,15 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from tests.seaweed import BUCKET, Seaweed
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -21,7 +25,7 @@ each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path
 
 # What each job may do with the repository's token; anything more needs a reason and a line here.
 PERMISSIONS = {
-    ("batch_run.yml", "run-pipeline"): {"contents": "read"},
+    ("batch_run.yml", "run-pipeline"): {"contents": "read", "id-token": "write"},
     ("ci.yml", "check"): {"contents": "read"},
     ("docs.yml", "build"): {"contents": "read"},
     ("docs.yml", "publish"): {"pages": "write", "id-token": "write"},
@@ -90,7 +94,7 @@ def test_uploads_hold_no_payment() -> None:
         for step in _steps(ROOT / ".github/workflows/batch_run.yml")
         if step.get("uses", "").startswith("actions/upload-artifact@")
     ]
-    assert uploads == ["_local_data/_state/reports/quality_${{ env.RUN_ID }}.json"]
+    assert uploads == ["quality_${{ env.RUN_ID }}.json"]
 
 
 def test_scheduled_runs_wait_for_each_other() -> None:
@@ -113,8 +117,10 @@ def _clean_copy(target: Path) -> Path:
 class Runner:
     """Runs the `run:` steps of the batch workflow as the hosted runner would, with an empty home."""
 
-    def __init__(self, checkout: Path, scratch: Path) -> None:
+    def __init__(self, checkout: Path, scratch: Path, **variables: str) -> None:
         self.checkout = checkout
+        self.variables = variables
+        self._scratch = scratch
         self.summary = scratch / "summary.md"
         self._env_file = scratch / "env"
         self._home = scratch / "home"
@@ -127,7 +133,9 @@ class Runner:
             if "run" not in step:
                 continue
             command = ["bash", "--noprofile", "--norc", "-e", "-c", step["run"]]
-            env = self._environ(attempt) | {key: _expand(value) for key, value in step.get("env", {}).items()}
+            env = self._environ(attempt) | {
+                key: self._expand(value) for key, value in step.get("env", {}).items()
+            }
             result = subprocess.run(
                 command, cwd=self.checkout, env=env, capture_output=True, text=True, check=False
             )
@@ -141,6 +149,7 @@ class Runner:
         return (
             kept
             | exported
+            | {key: value for key, value in self.variables.items() if key.startswith("AWS_")}
             | {
                 "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
                 "HOME": str(self._home),
@@ -149,23 +158,27 @@ class Runner:
                 "GITHUB_REPOSITORY": "example/payments",
                 "GITHUB_RUN_ID": "1001",
                 "GITHUB_RUN_ATTEMPT": str(attempt),
+                "RUNNER_TEMP": str(self._scratch),
             }
         )
 
+    def _expand(self, value: str) -> str:
+        """The value of a step's variable on a manual run for one day in a repository without secrets."""
+        known = {
+            "${{ secrets.STRIPE_API_KEY }}": "",
+            "${{ github.token }}": "",
+            "${{ inputs.days || '7' }}": "1",
+            "${{ steps.lake.outputs.cache-matched-key }}": "",
+            **{
+                f"${{{{ vars.{name} }}}}": self.variables.get(name, "")
+                for name in ("S3_BUCKET", "S3_PREFIX", "AWS_REGION", "AWS_ROLE_ARN")
+            },
+        }
+        return known[value] if "${{" in value else value
 
-def _expand(value: str) -> str:
-    """The value of a step's variable on a manual run for one day in a repository without secrets."""
-    known = {
-        "${{ secrets.STRIPE_API_KEY }}": "",
-        "${{ github.token }}": "",
-        "${{ inputs.days || '7' }}": "1",
-        "${{ steps.lake.outputs.cache-matched-key }}": "",
-    }
-    return known[value] if "${{" in value else value
 
-
-def test_batch_run_works_in_a_clean_copy(tmp_path: Path) -> None:
-    """Two scheduled runs in a fresh checkout with an empty home build one lake and report both runs."""
+def test_batch_run_works_in_a_clean_copy(tmp_path: Path, seaweed: Seaweed) -> None:
+    """Two scheduled runs in a fresh checkout with an empty home build one lake and report both runs; so in S3 mode."""
     runner = Runner(_clean_copy(tmp_path / "a checkout"), tmp_path)
     runner.run(attempt=1)
     runner.run(attempt=2)
@@ -178,6 +191,57 @@ def test_batch_run_works_in_a_clean_copy(tmp_path: Path) -> None:
     assert list(lake.glob("gold/model=fct_payments/dt=*/data.parquet"))
     summary = runner.summary.read_text("utf-8")
     assert all(f"│ gha-1001-{attempt}" in summary for attempt in (1, 2))
+
+    # The same workflow in the same checkout, its lake in a bucket now.
+    bucket = Runner(runner.checkout, _made(tmp_path / "bucket"), S3_BUCKET=BUCKET, **seaweed.environ())
+    bucket.run(attempt=3)
+    bucket.run(attempt=4)
+    assert f"Lake: s3://{BUCKET}/lake-mock." in bucket.summary.read_text("utf-8")
+    assert all(f"│ gha-1001-{attempt}" in bucket.summary.read_text("utf-8") for attempt in (3, 4))
+    reports = {path.name for path in runner.checkout.glob("quality_*.json")}
+    assert reports == {f"quality_gha-1001-{attempt}.json" for attempt in (1, 2, 3, 4)}
+    assert {path.name for path in (lake / "_state" / "manifests").glob("run_*")} == {
+        "run_gha-1001-1.json",
+        "run_gha-1001-2.json",
+    }
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+class _TokenServer(BaseHTTPRequestHandler):
+    """GitHub's own endpoint for a job's OIDC tokens."""
+
+    def do_GET(self) -> None:
+        asked = (self.path, self.headers["Authorization"])
+        is_right = asked == ("/token?api-version=1&audience=sts.amazonaws.com", "bearer of-the-job")
+        self.send_response(200 if is_right else 403)
+        self.end_headers()
+        self.wfile.write(b'{"value": "a.b.c"}')
+
+    def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - its name in http.server
+        """Say nothing."""
+
+
+def test_a_role_is_assumed_with_a_token_of_the_job(tmp_path: Path) -> None:
+    """The token that boto3 will show to AWS is asked of GitHub for AWS, and lies where boto3 looks, for nobody else."""
+    server = HTTPServer(("127.0.0.1", 0), _TokenServer)
+    thread = threading.Thread(target=server.handle_request)
+    thread.start()
+    environ = {
+        "PATH": os.environ["PATH"],
+        "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/lake",
+        "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"),
+        "ACTIONS_ID_TOKEN_REQUEST_URL": f"http://127.0.0.1:{server.server_port}/token?api-version=1",
+        "ACTIONS_ID_TOKEN_REQUEST_TOKEN": "of-the-job",
+    }
+    subprocess.run([ROOT / ".github/aws-token"], env=environ, check=True)
+    thread.join()
+    server.server_close()
+    assert (tmp_path / "token").read_text() == "a.b.c"
+    assert (tmp_path / "token").stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize(("private", "code"), [("true", 0), ("false", 1)])
@@ -196,6 +260,7 @@ def test_real_payments_need_a_private_repository(tmp_path: Path, private: str, c
         "GITHUB_RUN_ID": "1001",
         "GITHUB_RUN_ATTEMPT": "1",
         "GITHUB_ENV": str(exported),
+        **dict.fromkeys(("S3_BUCKET", "S3_PREFIX", "AWS_REGION", "AWS_ROLE_ARN"), ""),
     }
     result = subprocess.run(["bash", "-e", "-c", step["run"]], env=environ, capture_output=True, check=False)
     assert result.returncode == code

@@ -6,6 +6,7 @@ from datetime import datetime
 
 import click
 
+from payments_pipeline.cli.context import settings_of
 from payments_pipeline.flow import EPOCH_DT
 
 
@@ -17,7 +18,9 @@ def ddl() -> None:
 @ddl.command(epilog="Example: payments-pipeline ddl athena --location s3://bucket/prefix gold.fct_payments")
 @click.argument("models", metavar="[MODEL]...", nargs=-1)
 @click.option(
-    "--location", metavar="URL", help="The lake, s3://bucket or s3://bucket/prefix [default: s3://S3_BUCKET]."
+    "--location",
+    metavar="URL",
+    help="Where the lake is, s3://bucket/prefix [default: the lake that the settings name].",
 )
 @click.option(
     "--layer",
@@ -57,10 +60,13 @@ def athena(
     from payments_pipeline.transform.duckdb_engine import DuckDBEngine
     from payments_pipeline.transform.models import discover, sql_root
 
-    bucket = context.obj.get("S3_BUCKET", "").strip()
-    if location is None and not bucket:
-        raise click.UsageError("say where the lake is: --location s3://bucket/prefix, or S3_BUCKET.")
-    place = checked_location(location or f"s3://{bucket}")
+    lake = location or settings_of(context, None).lake
+    if "://" not in lake:
+        raise click.UsageError(
+            "Athena reads lakes in S3: say where it is with --location s3://bucket/prefix, or by PIPELINE_ENV=AWS and "
+            "S3_BUCKET."
+        )
+    place = checked_location(lake)
     known = discover(sql_root())
     wanted = list(chosen(known, models, layers))
     with tempfile.TemporaryDirectory(prefix="payments-pipeline-") as scratch:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from payments_pipeline.screen import MAX_RECORD_BYTES
 from payments_pipeline.transform import reach, statements
 from payments_pipeline.transform.engine import BatchCounts, PartitionDigest, Result, UnreadableLines
 from payments_pipeline.transform.models import ModelSpec
+from payments_pipeline.transform.names import relations_in
 
 _SCHEMAS = ("bronze", "silver", "gold", "marts", "links", "built")
 
@@ -167,6 +169,10 @@ class DuckDBEngine:
             f"(select {_name(model.key)} from built.existing)"
         )
         return int(str(count))
+
+    def named_in(self, sql: str) -> frozenset[str] | None:
+        [(tree,)] = self._run("select json_serialize_sql($sql)", {"sql": sql})
+        return relations_in(json.loads(str(tree)))
 
     def query(self, sql: str) -> Result:
         try:

@@ -115,6 +115,9 @@ class Engine(Protocol):
     def count_new(self, model: ModelSpec, spec: EntitySpec) -> int:
         """How many objects of `bronze.<entity>` the partitions that were just merged with did not hold."""
 
+    def named_in(self, sql: str) -> frozenset[str] | None:
+        """The qualified names, in lower case, of everything that a statement can read; None if it cannot be told."""
+
     def query(self, sql: str) -> Result:
         """Run one statement over what is shown; `UsageError` if the engine refuses it."""
 

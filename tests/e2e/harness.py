@@ -83,7 +83,7 @@ def _delete_a_customer(world: World) -> None:
         world.delete_customer(payers[0])
 
 
-def settings_for(lake: Path, account: Account | None = None, **environ: str) -> Settings:
+def settings_for(lake: Path | str, account: Account | None = None, **environ: str) -> Settings:
     """The settings of an environment that names a lake and, if there is one, an account."""
     source = {"MOCK_API_BASE_URL": account.url} if account else {}
     return Settings.from_env({"LOCAL_DATA_DIR": str(lake), **source, **environ})

@@ -162,12 +162,16 @@ def test_hostile_comments_stay_comments() -> None:
 
 
 def test_one_model_can_be_asked_for(command: Command) -> None:
-    """By its name; the bucket may come from the environment, and the first day may be chosen."""
-    done = command.ok("ddl", "athena", "gold.fct_refunds", "--since", "2019-03-01", S3_BUCKET="example-lake")
+    """By its name; where the lake is may come from the environment, and the first day may be chosen."""
+    lake = {"PIPELINE_ENV": "AWS", "S3_BUCKET": "example-lake", "S3_PREFIX": "stripe", "LOCAL_DATA_DIR": ""}
+    done = command.ok("ddl", "athena", "gold.fct_refunds", "--since", "2019-03-01", **lake)
     [found] = _parsed(done.stdout).values()
     assert found.name == "fct_refunds"
     assert found.value("projection.dt.range") == "2019-03-01,NOW"
-    assert found.value("storage.location.template") == "s3://example-lake/gold/model=fct_refunds/dt=${dt}/"
+    assert (
+        found.value("storage.location.template")
+        == "s3://example-lake/stripe/gold/model=fct_refunds/dt=${dt}/"
+    )
 
 
 def test_gold_and_marts_are_the_default(command: Command) -> None:

@@ -102,10 +102,10 @@ def test_c3_a_passing_fault_is_waited_out(
     assert direct.read("a") == b"x"
 
 
-def test_c9_a_store_that_is_away_for_seconds_is_waited_for(
+def test_c8_a_store_that_is_away_for_seconds_is_waited_for(
     spoilt: Storage, direct: Storage, proxy: Proxy
 ) -> None:
-    """C9: more failures than boto3 itself bears, of many requests at once."""
+    """C8: more failures than boto3 itself bears, of many requests at once."""
     spoilt.put("before", b"x")
     proxy.spoils = [Spoil("", "refuse", times=30)]
     each(lambda number: spoilt.put(f"a{number}", b"x"), range(8))

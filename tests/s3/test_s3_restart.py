@@ -59,10 +59,10 @@ def _until(process: subprocess.Popen[str], event: str) -> list[str]:
 
 
 @pytest.mark.parametrize("moment", ["bronze_write_complete", "transform_complete", "quality_passed"])
-def test_c9_a_run_survives_a_restart_of_the_store(
+def test_c8_a_run_survives_a_restart_of_the_store(
     remote: Command, own: Seaweed, url: str, loaded: Path, moment: str
 ) -> None:
-    """C9: SIGKILL of the server in mid-run, two seconds of nothing, a start: the run ends well, and right."""
+    """C8: SIGKILL of the server in mid-run, two seconds of nothing, a start: the run ends well, and right."""
     process = remote.start("run-pipeline", "--days", "3", RUN_ID="through")
     _until(process, moment)
     own.kill()
@@ -75,10 +75,10 @@ def test_c9_a_run_survives_a_restart_of_the_store(
     remote.ok("verify")
 
 
-def test_c9_a_store_that_stays_away_ends_the_run_and_the_next_makes_it_good(
+def test_c8_a_store_that_stays_away_ends_the_run_and_the_next_makes_it_good(
     remote: Command, own: Seaweed, url: str, loaded: Path
 ) -> None:
-    """C9: one line that says the store cannot be reached, exit code 4; what had been landed is used by the next run."""
+    """C8: one line that says the store cannot be reached, exit code 4; what had been landed is used by the next run."""
     process = remote.start("run-pipeline", "--days", "3", RUN_ID="cut-off", AWS_MAX_ATTEMPTS="3")
     _until(process, "transform_complete")
     own.kill()
