@@ -90,7 +90,7 @@ def settings_for(lake: Path | str, account: Account | None = None, **environ: st
 
 
 def run(
-    lake: Path,
+    lake: Path | str,
     account: Account,
     request: Request = WHOLE,
     *,
@@ -100,7 +100,7 @@ def run(
     """One run inside this process, its clock the account's own, so that every row says which state it shows."""
     settings = settings_for(lake, account, **(environ or {}))
     clock = account.now
-    run_id = settings.run_id or f"run-{_runs_in(lake):04d}"
+    run_id = settings.run_id or f"run-{_runs_in(Path(lake)):04d}"
     with (
         open_lake(settings, clock, Quiet()) as opened,
         open_source(settings, opened.storage, clock) as source,
