@@ -27,6 +27,7 @@ RECONCILIATION = "_state/reports/webhook_reconciliation.json"
 RECONCILIATION_ROWS = "_state/reports/webhook_reconciliation.parquet"
 
 _RUN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")
+_FROM_BUILD = re.compile(r"^quarantine/.*/part-\d{6}-part-")
 _JOURNAL = re.compile(r"/dt=([\d-]{10})/journal=(\d+)/")
 
 
@@ -48,6 +49,11 @@ def bronze_part(entity: str, ingest_date: date, run_id: str, name: str) -> str:
 def quarantine_part(entity: str, ingest_date: date, run_id: str, name: str) -> str:
     """Key of the records of one part that could not be stored as bronze."""
     return f"quarantine/source=stripe/entity={entity}/dt={ingest_date}/run_id={run_id}/part-{name}.jsonl"
+
+
+def is_from_build(key: str) -> bool:
+    """Whether a quarantine key is of records that a build has rejected: it is named after the bronze part."""
+    return _FROM_BUILD.search(key) is not None
 
 
 def partition(layer: str, model: str, dt: str) -> str:

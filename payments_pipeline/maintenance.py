@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import secrets
 import socket
 from collections.abc import Collection, Iterator
+from datetime import timedelta
 
 from payments_pipeline import layout
 from payments_pipeline.bronze import file_sha256
@@ -82,6 +84,8 @@ def collect_garbage(
             if info.key not in named and info.modified <= oldest and not _is_orphan(info.key, runs)
             # Receivers write without a lease, and runs tidy up after them.
             if layout.webhook_book(info.key) is None
+            # No manifest names what a build has rejected, and yet it is kept like all quarantine.
+            if not layout.is_from_build(info.key) or info.modified <= _oldest_rejected(lake, retention)
         ]
         if not dry_run:
             for key in removed:
@@ -89,6 +93,13 @@ def collect_garbage(
                 storage.delete(key)
             storage.sweep(oldest)
     return removed
+
+
+def _oldest_rejected(lake: Lake, retention: Retention | None) -> float:
+    """The Unix second before which quarantine is let go; minus infinity if it is kept for good."""
+    if retention is None or retention.quarantine is None:
+        return -math.inf
+    return lake.clock().timestamp() - timedelta(days=retention.quarantine).total_seconds()
 
 
 def _recorded(lake: Lake) -> Iterator[tuple[str, str]]:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from payments_pipeline import pipeline
+from payments_pipeline import layout, pipeline
 from payments_pipeline.errors import CorruptObject, StorageError
 from payments_pipeline.inspect import run_query
 from payments_pipeline.lake import Lake
 from payments_pipeline.maintenance import collect_garbage, verify_lake
+from payments_pipeline.retention import Retention
 from payments_pipeline.state.head import commit
 from tests.lakes import FIRST, SECOND, Clock, land, lease, open_small_lake, page, publish, stage
 
@@ -61,16 +63,21 @@ def test_verify_names_any_flipped_bit(lake: Lake, root: Path, where: str) -> Non
 
 @pytest.mark.parametrize("layer", ["silver", "gold"])
 def test_a_damaged_partition_is_not_served(root: Path, clock: Clock, layer: str) -> None:
-    """Queries refuse it, by name."""
+    """Queries that need it refuse it, by name."""
     with open_small_lake(root, clock=clock) as lake:
         land(lake, "first", FIRST)
         publish(lake, "first")
-    path = next((root / layer).rglob("*.parquet"))
+        model, document = next(
+            (model, lake.latest()[model.qualified])
+            for model in lake.models.layer(layer)
+            if lake.latest()[model.qualified].partitions
+        )
+    path = root / next(iter(document.partitions.values())).key
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
     with open_small_lake(root, clock=clock) as lake, pytest.raises(CorruptObject, match="not served"):
-        run_query(lake, "select 1")
+        run_query(lake, f"select count(*) from {model.qualified}")
 
 
 def test_gc_removes_what_nothing_names(lake: Lake, root: Path, clock: Clock) -> None:
@@ -107,6 +114,22 @@ def test_gc_removes_what_nothing_names(lake: Lake, root: Path, clock: Clock) -> 
     assert verify_lake(lake) > 8
     with pipeline.opened(lake, "second") as run:
         pipeline.check_and_publish(lake, run, max_quarantine_share=0.5)
+
+
+def test_gc_keeps_what_a_build_has_rejected_until_quarantine_is_old(
+    lake: Lake, root: Path, clock: Clock
+) -> None:
+    """No manifest names it, but it is quarantine like any other: it goes by `--quarantine-days`, and not before."""
+    land(lake, "first", FIRST)
+    publish(lake, "first")
+    key = layout.quarantine_part("charges", clock().date(), "first", "000009-part-000001-00001")
+    lake.storage.put(key, b"{}\n")
+    written = clock().timestamp() - 40 * 86_400
+    os.utime(root / key, (written, written))
+    for kept in (None, Retention(quarantine=50)):
+        assert key not in collect_garbage(lake, min_age_seconds=0, dry_run=False, retention=kept)
+    removed = collect_garbage(lake, min_age_seconds=0, dry_run=False, retention=Retention(quarantine=30))
+    assert removed == [key]
 
 
 def test_gc_waits_for_an_open_publish(lake: Lake, clock: Clock) -> None:
