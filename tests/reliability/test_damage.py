@@ -86,8 +86,11 @@ def test_damaged_gold_is_never_served_and_a_rebuild_heals_it(
 ) -> None:
     """B10, B11, I15: nothing reads a damaged partition; a run that need not leaves it to verify; rebuild mends it."""
     shutil.copytree(sound, lake)
-    model = {"silver": "silver/source=stripe/entity=payment_intents", "gold": "gold/model=fct_payments"}[kind]
-    path = min((lake / model).rglob("*.parquet"))
+    folder, model = {
+        "silver": ("silver/source=stripe/entity=payment_intents", "silver.payment_intents"),
+        "gold": ("gold/model=fct_payments", "gold.fct_payments"),
+    }[kind]
+    path = min((lake / folder).rglob("*.parquet"))
     if damage == "flipped":
         _flip(path, random.Random(5))
     elif damage == "truncated":
@@ -98,7 +101,8 @@ def test_damaged_gold_is_never_served_and_a_rebuild_heals_it(
     if kind == "gold":  # nothing that has changed since is of that day
         assert scene.processes.run(following).ok() == scene.truth
         following = scene.job(lake, step="verify")
-    for job in (scene.job(lake, step="query", sql=COUNT), following):
+    question = f"select count(*) from {model}"
+    for job in (scene.job(lake, step="query", sql=question), following):
         ended = scene.processes.run(job)
         assert ended.exit == 4, ended
         assert str(path.relative_to(lake)) in ended.message
