@@ -81,9 +81,9 @@ class Server:
 
 
 @contextmanager
-def serving(rows: int, *, latency: float = 0.0, rate: int = 0) -> Iterator[Server]:
+def serving(rows: int, *, days: int = 30, latency: float = 0.0, rate: int = 0) -> Iterator[Server]:
     """The load server in a process of its own."""
-    arguments = ["--rows", str(rows), "--latency", str(latency), "--rate", str(rate)]
+    arguments = ["--rows", str(rows), "--days", str(days), "--latency", str(latency), "--rate", str(rate)]
     command = [sys.executable, "-m", "benchmarks.load.server", *arguments]
     with subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

@@ -19,7 +19,7 @@ LAYERS = [
     "api",
     "oltp",
     "session",
-    "inspect maintenance",
+    "forecast inspect maintenance",
     "retention",
     "pipeline simulation",
     "extract",

@@ -24,6 +24,11 @@ def _run(name: str, out: Path, *arguments: str) -> tuple[str, dict[str, Any]]:
     return done.stdout, found
 
 
+def _bars(picture: Path) -> int:
+    """How many bars are drawn on the page, which is a rectangle itself."""
+    return len(ET.parse(picture).findall(".//{*}rect")) - 1  # noqa: S314 - written by the benchmark
+
+
 def test_every_module_with_a_command_is_a_benchmark() -> None:
     """`make bench` finds the benchmarks by themselves, and nothing that only serves them."""
     assert {"extract", "oltp", "webhooks"} <= set(names())
@@ -39,8 +44,7 @@ def test_extraction_is_measured_beside_its_floors(tmp_path: Path) -> None:
     assert {each["rows"] for scene in found["scenes"] for each in scene["results"]} == {1500}
     assert paced["ceiling"] == 10_000
     assert printed.count("payments-pipeline") == 2
-    bars = ET.parse(tmp_path / "extract.svg").findall(".//{*}rect")  # noqa: S314
-    assert len(bars) == 1 + 4, "the page and a bar for all but the load server's own ceiling"
+    assert _bars(tmp_path / "extract.svg") == 4, "a bar for all but the load server's own ceiling"
 
 
 def test_loading_is_measured_beside_plain_copy_and_peers(tmp_path: Path) -> None:
@@ -58,4 +62,14 @@ def test_loading_is_measured_beside_plain_copy_and_peers(tmp_path: Path) -> None
     assert len(again["results"]) == 2
     assert found["conditions"]["written_again"] == {"unchanged": 0, "one_percent_changed": 3}
     assert "JSONB with lz4" in printed
-    assert len(ET.parse(tmp_path / "oltp.svg").findall(".//{*}rect")) == 1 + 5  # noqa: S314
+    assert _bars(tmp_path / "oltp.svg") == 5
+
+
+def test_building_is_measured_beside_its_floor_and_on_longer_histories(tmp_path: Path) -> None:
+    """Floor, our build and the inferred way give the same rows; a day's run is shown for every history."""
+    printed, found = _run("transform", tmp_path, "--days", "3", "--per-day", "50")
+    assert [each["kind"] for each in found["scenes"][0]["results"]] == ["floor", "ours", "peer"]
+    assert {each["rows"] for each in found["scenes"][0]["results"]} == {150}
+    assert [each["days"] for each in found["conditions"]["histories"]] == [3]
+    assert "3 days" in printed
+    assert _bars(tmp_path / "transform.svg") == 3 + 1

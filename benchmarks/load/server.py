@@ -23,7 +23,7 @@ END = 1_790_812_800
 """2026-10-01 00:00:00 UTC, after the newest charge."""
 
 DAYS = 30
-"""The charges were created within that many days before `END`, most of them by day."""
+"""The charges were created within that many days before `END`, if nothing else is said."""
 
 RECORD_BYTES = 2_450
 _SEPARATOR = b",\n"
@@ -34,9 +34,10 @@ _BY_HOUR = (1, 1, 1, 1, 1, 2, 3, 4, 6, 8, 9, 9, 9, 9, 9, 9, 9, 9, 8, 8, 7, 5, 3,
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What is served and how: the number of charges, seconds before each answer, calls allowed in any second."""
+    """What is served and how: the number of charges, the days they fill, seconds before each answer, calls allowed in any second."""
 
     rows: int
+    days: int = DAYS
     latency: float = 0.0
     rate: int = 0
 
@@ -60,9 +61,9 @@ class Counts:
 class Charges:
     """`rows` charges, newest first, as pages of any cut."""
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, days: int) -> None:
         self.rows = rows
-        self._created = _moments(rows)
+        self._created = _moments(rows, days)
         record = _template()
         self._at_id = record.index(_ID)
         self._at_created = record.index(_CREATED)
@@ -172,11 +173,11 @@ def _stats(counts: Counts) -> dict[str, float]:
     }
 
 
-def _moments(rows: int) -> list[int]:
+def _moments(rows: int, days: int) -> list[int]:
     """When the charges were created, oldest first: days alike, nights quiet; seconds may be shared."""
     generator = random.Random(7)  # noqa: S311 - the same charges every time
-    hours = generator.choices(range(DAYS * 24), weights=_BY_HOUR * DAYS, k=rows)
-    start = END - DAYS * 86_400
+    hours = generator.choices(range(days * 24), weights=_BY_HOUR * days, k=rows)
+    start = END - days * 86_400
     return sorted(start + hour * 3600 + generator.randrange(3600) for hour in hours)
 
 
@@ -270,7 +271,7 @@ def _template() -> bytes:
 
 
 async def _serve(terms: Terms) -> None:
-    charges, counts = Charges(terms.rows), Counts()
+    charges, counts = Charges(terms.rows, terms.days), Counts()
     loop = asyncio.get_running_loop()
     server = await loop.create_server(lambda: Connection(charges, terms, counts), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -281,11 +282,12 @@ async def _serve(terms: Terms) -> None:
 
 @click.command()
 @click.option("--rows", default=50_000, help="Charges to serve.")
+@click.option("--days", default=DAYS, help="Days they fill.")
 @click.option("--latency", default=0.0, help="Seconds before each answer.")
 @click.option("--rate", default=0, help="Calls a second; more are answered 429. 0: no limit.")
-def main(rows: int, latency: float, rate: int) -> None:
+def main(rows: int, days: int, latency: float, rate: int) -> None:
     """Serve until standard input ends."""
-    asyncio.run(_serve(Terms(rows, latency, rate)))
+    asyncio.run(_serve(Terms(rows, days, latency, rate)))
 
 
 if __name__ == "__main__":

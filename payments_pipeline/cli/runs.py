@@ -23,7 +23,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 _MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"])
 
 
-def _window_options(command: _F) -> _F:
+def window_options(command: _F) -> _F:
     """`--days`, or `--from` and `--to`."""
     for option in (
         click.option(
@@ -42,7 +42,7 @@ def _window_options(command: _F) -> _F:
 
 
 @click.command(epilog="Example: payments-pipeline run-pipeline --days 1")
-@_window_options
+@window_options
 @lake_option
 @click.pass_context
 def run_pipeline(context: click.Context, /, **options: Any) -> None:
@@ -72,7 +72,7 @@ def backfill(context: click.Context, /, start: datetime, end: datetime | None, l
 
 
 @click.command(epilog="Example: RUN_ID=demo-run-001 payments-pipeline run-all --days 1")
-@_window_options
+@window_options
 @lake_option
 @click.pass_context
 def run_all(context: click.Context, /, **options: Any) -> None:
@@ -86,7 +86,7 @@ def run_all(context: click.Context, /, **options: Any) -> None:
 
 @click.command(epilog="Example: payments-pipeline run-batch --entity charges --days 1")
 @click.option("--entity", "name", required=True, envvar="ENTITY", help="Its name, e.g. charges.")
-@_window_options
+@window_options
 @lake_option
 @click.pass_context
 def run_batch(context: click.Context, /, name: str, **options: Any) -> None:

@@ -1,0 +1,56 @@
+"""What `plan` says beforehand is about what a run then does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from payments_pipeline.entities import ENTITIES
+from payments_pipeline.forecast import forecast
+from payments_pipeline.session import storage_of
+from payments_pipeline.state.manifest import Request
+from tests.e2e.harness import DAY, account_of, command_in, files_of, refusal, run, settings_for
+
+SMALL_PAGES = {"MAX_PAGE_SIZE": "10"}
+
+
+def test_the_calls_of_the_next_run_are_foreseen_within_a_third(tmp_path: Path) -> None:
+    """After a run has shown how many objects a day has, for a longer window than that one."""
+    lake = tmp_path / "lake"
+    with account_of(days=6, customers_per_day=30) as account:
+        run(lake, account, Request(entities=tuple(ENTITIES), days=2), environ=SMALL_PAGES)
+        account.clock.advance(DAY)
+        settings = settings_for(lake, account, **SMALL_PAGES)
+        request = Request(entities=tuple(ENTITIES), days=4)
+        with storage_of(settings) as storage:
+            found = forecast(storage, settings, request, account.clock())
+        done = run(lake, account, request, environ=SMALL_PAGES).extract
+    retrieved = sum(each.retrieved + each.absent for each in done.entities.values())
+    listing = done.calls - retrieved - 1
+    assert not found.unknown
+    assert found.calls > 50
+    assert 2 / 3 < found.calls / listing < 3 / 2
+
+
+def test_a_plan_of_a_new_lake_says_what_it_does_not_know_and_makes_nothing(tmp_path: Path) -> None:
+    """The command prints the least, exit 0, and leaves no lake behind; a nonsensical window is refused."""
+    command = command_in(tmp_path)
+    lake = tmp_path / "lake"
+    found = json.loads(command.ok("plan", "--days", "3", "--json", "--lake", str(lake)).stdout)
+    assert found["unknown"] == list(ENTITIES)
+    assert found["calls"] >= len(ENTITIES)
+    assert "at least" in command.ok("plan", "--entity", "charges", "--lake", str(lake)).stdout
+    assert not lake.exists()
+    assert "--from" in refusal(command("plan", "--days", "1", "--from", "2026-01-01"), 2)
+    assert "charge" in refusal(command("plan", "--entity", "charg"), 2)
+
+
+def test_a_plan_reads_only(tmp_path: Path) -> None:
+    """Not one byte of the lake's folder changes."""
+    lake = tmp_path / "lake"
+    with account_of(days=2, customers_per_day=5) as account:
+        run(lake, account)
+    before = files_of(lake)
+    printed = command_in(tmp_path).ok("plan", "--days", "3", "--lake", str(lake)).stdout
+    assert files_of(lake) == before
+    assert "calls to list" in printed
