@@ -61,7 +61,7 @@ class Counts:
 class Charges:
     """`rows` charges, newest first, as pages of any cut."""
 
-    def __init__(self, rows: int, days: int) -> None:
+    def __init__(self, rows: int, days: int = DAYS) -> None:
         self.rows = rows
         self._created = _moments(rows, days)
         record = _template()
