@@ -10,6 +10,7 @@ from typing import Literal
 Kind = Literal["ours", "floor", "peer"]
 
 _COLOURS = {"ours": "#2f6fdb", "floor": "#8a94a3", "peer": "#d98c2b"}
+_OVER_LINES = 'fill="#1c2430" stroke="#ffffff" stroke-width="4" paint-order="stroke"'
 _WIDTH, _LABELS, _VALUES = 760, 260, 110
 _ROW, _TITLE, _GAP = 24, 30, 14
 
@@ -53,16 +54,16 @@ def _drawn(chart: Chart) -> str:
     most = max([each.value for each in chart.bars] + [chart.limit or 0.0]) or 1.0
     scale = (_WIDTH - _LABELS - _VALUES) / most
     lines = [f'<text x="10" y="20" fill="#1c2430" font-weight="bold">{escape(chart.title)}</text>']
-    for number, bar in enumerate(chart.bars):
-        y, length = _TITLE + number * _ROW, max(1.0, bar.value * scale)
-        lines += [
-            f'<text x="{_LABELS - 8}" y="{y + 16}" fill="#1c2430" text-anchor="end">{escape(bar.label)}</text>',
-            f'<rect x="{_LABELS}" y="{y + 4}" width="{length:.1f}" height="16" fill="{_COLOURS[bar.kind]}"/>',
-            f'<text x="{_LABELS + length + 6:.1f}" y="{y + 16}" fill="#1c2430">{escape(bar.text)}</text>',
-        ]
     if chart.limit is not None:
         x, bottom = _LABELS + chart.limit * scale, _TITLE + _ROW * len(chart.bars)
         lines.append(
             f'<path d="M{x:.1f} {_TITLE} V{bottom}" stroke="#c0392b" stroke-dasharray="4 3" fill="none"/>'
         )
+    for number, bar in enumerate(chart.bars):
+        y, length = _TITLE + number * _ROW, max(1.0, bar.value * scale)
+        lines += [
+            f'<text x="{_LABELS - 8}" y="{y + 16}" fill="#1c2430" text-anchor="end">{escape(bar.label)}</text>',
+            f'<rect x="{_LABELS}" y="{y + 4}" width="{length:.1f}" height="16" fill="{_COLOURS[bar.kind]}"/>',
+            f'<text x="{_LABELS + length + 6:.1f}" y="{y + 16}" {_OVER_LINES}>{escape(bar.text)}</text>',
+        ]
     return "\n".join(lines)
