@@ -40,7 +40,7 @@ class Wire:
     """Up to `connections` calls to one host at the same time, each on a connection of its own; safe to use from threads.
 
     A pool that threads share asks every one of its connections, under one lock, whether it is still alive, before
-    each call: sixteen threads then wait for each other more than for the host.
+    each call: threads then wait for each other.
     """
 
     def __init__(
