@@ -67,9 +67,9 @@ def _audit_reached(lake: Lake, evidence: Evidence) -> list[CheckResult]:
     if evidence.after == evidence.before:  # file by file what has passed these checks
         return [CheckResult(check.name, check.model, check.severity, 0) for check in checks_of(lake.models)]
     found = reach(lake, evidence.before, evidence.after)
-    results = list(_undisturbed(lake, evidence, found))
     linked = [model for model in lake.models.built if model.layer == "silver" or model.scope == "linked"]
     show_reached(lake, found, linked)
+    results = list(_undisturbed(lake, evidence, found))
     others = [model for model in lake.models.built if model not in linked]
     lake.show(evidence.after, others, found.days([model.qualified for model in others]))
     results += [_schema(lake, model) for model in lake.models.built]

@@ -91,6 +91,16 @@ def test_the_split_flow_shares_a_run_id(command: Command, lake: Path, loaded: Pa
     assert len(list((lake / "_state/manifests").glob("run_*.json"))) == 1
 
 
+def test_a_later_run_may_be_split_too(command: Command, lake: Path, loaded: Path) -> None:
+    """Each step is a process that knows only the lake, also where a model gets its first rows."""
+    command.ok("run-batch", "--entity", "products", "--days", "3")
+    command.ok("run-transforms")
+    command.ok("run-quality")
+    for step in (("run-all", "--days", "3"), ("run-transforms",), ("run-quality",)):
+        command.ok(*step)
+    assert contents(lake) == contents(loaded)
+
+
 def test_the_split_flow_works_without_a_run_id(command: Command, lake: Path, loaded: Path) -> None:
     """Without RUN_ID each step is a run of its own, and they still end in the same content."""
     command.ok("run-all", "--days", "3")
