@@ -23,6 +23,8 @@ from payments_pipeline.flow import (
 from payments_pipeline.lake import Lake
 from payments_pipeline.scope import reach, show_reached
 from payments_pipeline.screen import schema_name
+from payments_pipeline.state.head import read_head
+from payments_pipeline.state.manifest import find_manifest
 from payments_pipeline.state.snapshot import Latest, candidate, snapshot_of
 from payments_pipeline.storage.parallel import each
 from payments_pipeline.transform.engine import BatchCounts, Engine, PartitionDigest, UnreadableLines
@@ -53,11 +55,18 @@ def model_version(model: ModelSpec, engine: Engine) -> str:
 
 
 def outdated(lake: Lake, latest: Mapping[str, Latest]) -> frozenset[str]:
-    """Qualified names of the models that were never built, or were by another version of their SQL."""
+    """Qualified names of the models that were never built, or were by another version of their SQL.
+
+    So are those that the last publish did not know: they were taken out and put back, and changes have gone by them.
+    """
+    published = read_head(lake.storage).published
+    last = find_manifest(lake.storage, published) if published else None
+    known = latest.keys() if last is None or last.transform is None else last.transform.versions.keys()
     return frozenset(
         model.qualified
         for model in (*lake.models.built, *lake.models.links)
         if model.qualified not in latest
+        or model.qualified not in known
         or latest[model.qualified].version != model_version(model, lake.engine)
     )
 
@@ -90,9 +99,15 @@ class Build:
         self._before = snapshot_of(latest)
         self._thinned = anew & thinned
         self._built = Built()
+        self._again = False
 
-    def __call__(self, parts: Sequence[BronzePart]) -> Built:
-        """Build everything and stage what differs from what is published."""
+    def __call__(self, parts: Sequence[BronzePart], *, again: bool = False) -> Built:
+        """Build everything and stage what differs from what is published.
+
+        `again`: some of the parts will be merged once more. Then silver is staged even where only the time of
+        observation differs, or they would seem newer than what they were merged with now.
+        """
+        self._again = again
         for links in self._models.links:
             self._engine.show(links, self._existing(links))
         for spec in ENTITIES.values():
@@ -215,7 +230,9 @@ class Build:
         changed = {
             dt: found
             for dt, found in sorted(built.items())
-            if dt not in published or (published[dt].digest, published[dt].rows) != (found.digest, found.rows)
+            if dt not in published
+            or (self._again and model.layer == "silver")
+            or (published[dt].digest, published[dt].rows) != (found.digest, found.rows)
         }
         self._built.staged += self._write(model, changed)
         if model.layer == "silver" and model.entity in self._thinned:

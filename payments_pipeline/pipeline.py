@@ -136,7 +136,8 @@ def transform(lake: Lake, run: Run, *, rebuild: bool = False, accept_loss: bool 
     from_runs = tuple(name for name in all_runs(lake.storage) if name not in unfinished) if anew else ()
     thinned = _thinned(lake.storage) if anew else frozenset()
     build = Build(lake, run.context, latest, anew=anew, thinned=thinned)
-    built = build(_parts(lake.storage, consumed, from_runs, anew))
+    again = any(read_manifest(lake.storage, name).extract.finished_at is None for name in consumed)
+    built = build(_parts(lake.storage, consumed, from_runs, anew), again=again)
     _tell_thinned(lake, built, thinned & anew, accept_loss=accept_loss)
     result = candidate(snapshot_of(latest), built.staged, built.removed)
     step = Transform(
