@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from pathlib import Path
 
 from payments_pipeline import layout
@@ -93,8 +94,7 @@ def write_views(lake: Lake) -> None:
         partitions = published.get(model.qualified, {})
         files[model.qualified] = [lake.storage.localize(partitions[dt].key) for dt in sorted(partitions)]
         lake.engine.show(model, files[model.qualified][:1])  # its columns are all that views need
-    draft = lake.storage.scratch() / VIEWS
-    draft.unlink(missing_ok=True)
+    draft = lake.storage.scratch() / f"{uuid.uuid4().hex}-{VIEWS}"
     lake.engine.write_views(draft, files)
     lake.storage.adopt(draft, VIEWS)
 

@@ -25,7 +25,7 @@ from tests.seaweed import BUCKET, Seaweed
 from tests.webhooks.events import SECRET
 from tests.webhooks.server import serving
 
-HASTY = Manner(spread=0.4, duplicates=0.5, retries=(0.3,) * 20, pause=0.02)
+HASTY = Manner(spread=0.4, duplicates=0.5, retries=(0.3,) * 150, pause=0.02)
 AGREED = {
     "received": 0,
     "is_missing": 0,
