@@ -111,7 +111,8 @@ class Deliveries:
         while not self._stopped.wait(self._manner.pause):
             self._plan()
             while self._due and self._due[0].at <= monotonic() and not self._stopped.is_set():
-                self._attempt(heappop(self._due))
+                self._attempt(self._due[0])  # still due meanwhile, so that `idle` does not overlook it
+                heappop(self._due)
 
     def stop(self) -> None:
         """Give up what is under way."""
