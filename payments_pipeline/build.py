@@ -76,7 +76,6 @@ class Build:
 
     Entities in `anew` are built from `parts` alone (the caller hands over all of their bronze), but for those in
     `thinned`, of whose bronze retention has removed some: what is published of them is merged with, all of it.
-    Gold and marts are built `whole`, from all of silver, if anything is built anew or its SQL is another than before.
     Everything read is verified against its recorded sha256 first; nothing that is published is touched.
     """
 
@@ -95,15 +94,15 @@ class Build:
         self._models = lake.models
         self._run = run
         self._anew = anew
-        self.whole = bool(anew or outdated(lake, latest))
         self._before = snapshot_of(latest)
         self._thinned = anew & thinned
         self._built = Built()
         self._again = False
 
-    def __call__(self, parts: Sequence[BronzePart], *, again: bool = False) -> Built:
+    def __call__(self, parts: Sequence[BronzePart], *, whole: bool, again: bool = False) -> Built:
         """Build everything and stage what differs from what is published.
 
+        `whole`: gold and marts are built from all of silver, as they must be if anything is outdated.
         `again`: some of the parts will be merged once more. Then silver is staged even where only the time of
         observation differs, or they would seem newer than what they were merged with now.
         """
@@ -113,7 +112,7 @@ class Build:
         for spec in ENTITIES.values():
             self._build_entity(spec, [part for part in parts if part.entity == spec.name])
         models = (*self._models.layer("gold"), *self._models.layer("marts"))
-        if self.whole:
+        if whole:
             self._build_whole(models)
         else:
             self._build_reached(models)

@@ -131,13 +131,15 @@ def transform(lake: Lake, run: Run, *, rebuild: bool = False, accept_loss: bool 
     discard_staging(lake.storage, run.manifest.run_id, run.lease.epoch)
     head, latest = read_head(lake.storage), lake.intact() if rebuild else lake.latest()
     consumed = _finished(lake.storage, head.pending)
-    anew = frozenset(ENTITIES if rebuild else lake.models.entities(outdated(lake, latest)))
+    stale = outdated(lake, latest)
+    anew = frozenset(ENTITIES if rebuild else lake.models.entities(stale))
+    whole = rebuild or bool(stale)
     unfinished = set(head.pending) - set(consumed)
     from_runs = tuple(name for name in all_runs(lake.storage) if name not in unfinished) if anew else ()
     thinned = _thinned(lake.storage) if anew else frozenset()
     build = Build(lake, run.context, latest, anew=anew, thinned=thinned)
     again = any(read_manifest(lake.storage, name).extract.finished_at is None for name in consumed)
-    built = build(_parts(lake.storage, consumed, from_runs, anew), again=again)
+    built = build(_parts(lake.storage, consumed, from_runs, anew), whole=whole, again=again)
     _tell_thinned(lake, built, thinned & anew, accept_loss=accept_loss)
     result = candidate(snapshot_of(latest), built.staged, built.removed)
     step = Transform(
@@ -146,7 +148,7 @@ def transform(lake: Lake, run: Run, *, rebuild: bool = False, accept_loss: bool 
         consumed=consumed,
         anew=tuple(sorted(anew)),
         from_runs=from_runs,
-        whole=build.whole,
+        whole=whole,
         based_on=head.published,
         versions={
             model.qualified: model_version(model, lake.engine)

@@ -21,7 +21,7 @@ from payments_pipeline.oltp.tables import content_columns
 from payments_pipeline.screen import Rejected
 
 _SHOWN = 20
-_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]
+_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
 
 
 @dataclass(slots=True)

@@ -72,18 +72,22 @@ def row(of: Subject, entity: str, key: str, id: object) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("number", [1, 2])
-def test_any_history_ends_in_the_truth(number: int, server: tuple[Stage, str], folder: Path) -> None:
-    """Whatever happens to an account, its lake and its runs: after a quiet run silver is the account's truth."""
-    search = settings(
-        max_examples=3,
-        stateful_step_count=6,
+def repeatable(examples: int, *, steps: int) -> settings:
+    """So many histories, the same ones for the same seed."""
+    return settings(
+        max_examples=examples,
+        stateful_step_count=steps,
         deadline=None,
         database=None,
         phases=[Phase.explicit, Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    run_state_machine_as_test(seed(number)(machine(folder, *server)), settings=search)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_any_history_ends_in_the_truth(number: int, server: tuple[Stage, str], folder: Path) -> None:
+    """Whatever happens to an account, its lake and its runs: after a quiet run silver is the account's truth."""
+    run_state_machine_as_test(seed(number)(machine(folder, *server)), settings=repeatable(3, steps=6))
 
 
 @pytest.mark.nightly
@@ -92,17 +96,9 @@ def test_a_lake_in_a_bucket_lives_the_same_history(
     number: int, server: tuple[Stage, str], folder: Path, on_seaweed: str
 ) -> None:
     """The same histories, damage and kills included, on a disk and on SeaweedFS: truth after truth, digest by digest."""
-    search = settings(
-        max_examples=5,
-        stateful_step_count=8,
-        deadline=None,
-        database=None,
-        phases=[Phase.explicit, Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
     kinds = [machine(folder, *server), machine(folder, *server, bucket=on_seaweed)]
     for kind in kinds:
-        run_state_machine_as_test(seed(number)(kind), settings=search)
+        run_state_machine_as_test(seed(number)(kind), settings=repeatable(5, steps=8))
     assert kinds[0].digests == kinds[1].digests != []
 
 

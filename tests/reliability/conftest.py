@@ -29,7 +29,7 @@ class Scene:
     def job(self, lake: Path, **changes: object) -> Job:
         """A run over `lake` at the account's present second."""
         job = Job(lake=str(lake), url=self.account.url, now=self.account.clock())
-        return replace(job, **changes)  # type: ignore[arg-type]
+        return replace(job, **changes)  # type: ignore[arg-type]  # fields by name
 
     def copy(self, lake: Path) -> Path:
         """The test's own copy of the lake."""
