@@ -256,6 +256,7 @@ class Build:
                 bytes=path.stat().st_size,
                 sha256=file_sha256(path),
                 digest=found.digest,
+                unsettled=found.unsettled,
             )
             staged_key = layout.staged(self._run.run_id, self._run.epoch, model.qualified, dt)
             written.append((path, StagedPartition(model.qualified, dt, staged_key, partition)))

@@ -88,7 +88,13 @@ class Extraction:
         started = monotonic()
         before = self.manifest.extract
         coverage = {name: read_coverage(self._lake.storage, name) for name in ENTITIES}
-        plan = make_plan(request, coverage, self._run.ceiling, safety_seconds=self._fetching.safety_seconds)
+        plan = make_plan(
+            request,
+            coverage,
+            self._run.ceiling,
+            safety_seconds=self._fetching.safety_seconds,
+            silver=None if pending or before.parts else self._published,
+        )
         self._update(relisted=plan.relist)
         if plan.relist:
             self._lake.reporter.event("relisting", reason=plan.relist)
@@ -233,7 +239,7 @@ class Extraction:
         return self._retrievals(self._lake.engine.changed_ids(ENTITIES[EVENTS], files))
 
     def _unconfirmed(self, request: Request, *, everything: bool) -> list[Job]:
-        """Retrievals of what silver holds, may have changed without an event, and no list of this run showed.
+        """Retrievals of what silver holds, may yet change without an event, and no list of this run showed.
 
         That is what only a reference brought into the lake, and what was deleted while nobody read events.
         """
@@ -243,15 +249,20 @@ class Extraction:
             if name == EVENTS or not (everything or spec.mutable_days):
                 continue
             since = 0 if everything else self._run.ceiling - (spec.mutable_days or 0) * DAY
-            ids = self._lake.engine.unobserved_ids(self._held_since(name, since), spec, since)
+            model = self._held_since(name, since, unsettled=not everything)
+            ids = self._lake.engine.unobserved_ids(model, spec, since, unsettled=not everything)
             jobs += self._retrievals([(name, object_id, None) for object_id in ids])
         return jobs
 
-    def _held_since(self, name: str, since: int) -> ModelSpec:
-        """The entity's silver model, of which SQL is shown what was created at or after `since`."""
+    def _held_since(self, name: str, since: int, *, unsettled: bool) -> ModelSpec:
+        """The entity's silver model, of which SQL is shown the days since then, or those with something unsettled."""
         model = self._lake.models.get(f"silver.{name}")
         day = f"{datetime.fromtimestamp(since, UTC):%Y-%m-%d}"
-        dts = {dt for dt in self._published.get(model.qualified, {}) if dt >= day}
+        dts = {
+            dt
+            for dt, partition in self._published.get(model.qualified, {}).items()
+            if dt >= day and not (unsettled and partition.unsettled == 0)
+        }
         self._lake.show(self._published, [model], dts)
         return model
 

@@ -76,13 +76,17 @@ class BronzePart:
 
 @dataclass(frozen=True, slots=True)
 class Partition:
-    """One published Parquet file: `digest` covers its rows' business columns, `sha256` its bytes."""
+    """One published Parquet file: `digest` covers its rows' business columns, `sha256` its bytes.
+
+    `unsettled` counts the rows that may yet change without an event saying so; None where nobody counted.
+    """
 
     key: str
     rows: int
     bytes: int
     sha256: str
     digest: str
+    unsettled: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,9 @@ from payments_pipeline.flow import Window
 from payments_pipeline.planning import make_plan
 from payments_pipeline.settings import Settings
 from payments_pipeline.state.coverage import DAY
+from payments_pipeline.state.head import read_head
 from payments_pipeline.state.manifest import Manifest, Request, all_runs, read_manifest
+from payments_pipeline.state.snapshot import read_latest, snapshot_of
 from payments_pipeline.storage import Storage
 
 _RUNS = 30
@@ -86,7 +88,14 @@ class Forecast:
 def forecast(storage: Storage, settings: Settings, request: Request, now: int) -> Forecast:
     """What `request` would list if a run began `now` (Unix seconds). Reads the lake's state, changes nothing."""
     coverage = {name: read_coverage(storage, name) for name in ENTITIES}
-    plan = make_plan(request, coverage, now, safety_seconds=settings.safety_window_seconds)
+    silver = read_latest(storage, [f"silver.{name}" for name in request.entities])
+    plan = make_plan(
+        request,
+        coverage,
+        now,
+        safety_seconds=settings.safety_window_seconds,
+        silver=None if read_head(storage).pending else snapshot_of(silver),
+    )
     runs = [read_manifest(storage, run_id) for run_id in all_runs(storage)[-_RUNS:]]
     found = []
     for name in request.entities:

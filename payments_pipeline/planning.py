@@ -8,13 +8,16 @@ from datetime import UTC, datetime
 
 from payments_pipeline.entities import ENTITIES, EntitySpec, entity
 from payments_pipeline.errors import UsageError
-from payments_pipeline.flow import Window
+from payments_pipeline.flow import Partition, Snapshot, Window
 from payments_pipeline.state.coverage import DAY, Coverage, intersect, plan_windows, union
 from payments_pipeline.state.manifest import Request
 
 EVENTS = "events"
 MAX_EVENTS_GAP_DAYS = 25
 """Events are kept for 30 days; after this many unread ones the lake is compared with the account instead."""
+
+_PER_CALL = 100
+"""Objects that a list gives with one call, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,13 +54,18 @@ def check_has_begun(request: Request, ceiling: int) -> None:
 
 
 def make_plan(
-    request: Request, coverage: Mapping[str, Coverage], ceiling: int, *, safety_seconds: int
+    request: Request,
+    coverage: Mapping[str, Coverage],
+    ceiling: int,
+    *,
+    safety_seconds: int,
+    silver: Snapshot | None,
 ) -> Plan:
     """The windows that leave `request` covered and everything that may have changed read again.
 
     Per entity: what is missing, the safety window, and what of the covered past may still change without an
-    event saying so. Where events were not read for too long, all of the covered past. A backfill takes only
-    what is missing.
+    event saying so. `silver`, as published, tells what is settled by now; None if some bronze is not in it yet.
+    Where events were not read for too long, all of the covered past. A backfill takes only what is missing.
     """
     relist = _why_relist(request, coverage, ceiling)
     jobs = []
@@ -71,7 +79,11 @@ def make_plan(
                 known,
                 safety_seconds=0 if request.backfill else safety_seconds,
             )
-            windows = union([*windows, *_changing(spec, known, ceiling, request=request, relist=relist)])
+            if relist:
+                windows += known.windows()
+            elif not request.backfill:
+                windows += _changing(spec, known, ceiling, silver)
+            windows = union(windows)
         jobs += [Job(spec, window) for window in windows]
     return Plan(tuple(jobs), relist)
 
@@ -106,15 +118,32 @@ def _events_windows(
     return intersect(kept, missing)
 
 
-def _changing(
-    spec: EntitySpec, coverage: Coverage, ceiling: int, *, request: Request, relist: str | None
-) -> list[Window]:
-    """What of the covered past must be listed again because no event tells of its changes."""
-    if relist:
-        return coverage.windows()
-    if spec.mutable_days is None or request.backfill:
+def _changing(spec: EntitySpec, coverage: Coverage, ceiling: int, silver: Snapshot | None) -> list[Window]:
+    """What of the covered past may have changed without an event saying so."""
+    if spec.mutable_days is None:
         return []
-    return intersect(Window(ceiling - spec.mutable_days * DAY, ceiling), coverage.windows())
+    young = intersect(Window(ceiling - spec.mutable_days * DAY, ceiling), coverage.windows())
+    if silver is None:
+        return young
+    days = _unsettled(silver.get(f"silver.{spec.name}", {}))
+    return [part for day in days for part in intersect(day, young)]
+
+
+def _unsettled(partitions: Mapping[str, Partition]) -> list[Window]:
+    """The days that hold anything unsettled. Settled ones between them join in if they are cheaper than a call more."""
+    windows: list[Window] = []
+    between = 0
+    for dt, partition in sorted(partitions.items()):
+        if partition.unsettled == 0:
+            between += partition.rows
+            continue
+        start = int(datetime.fromisoformat(f"{dt}T00:00:00Z").timestamp())
+        if windows and between < _PER_CALL:
+            windows[-1] = Window(windows[-1].start, start + DAY)
+        else:
+            windows.append(Window(start, start + DAY))
+        between = 0
+    return windows
 
 
 def unread_since(coverage: Coverage) -> int | None:

@@ -115,6 +115,7 @@ INVOICE_PAYMENTS = EntitySpec(
         Reference("payment.payment_intent", "payment_intents"),
     ),
     amount=("amount_requested", "currency"),
-    # Only being paid is announced (invoice_payment.paid); being cancelled is not.
+    # Only being paid is announced (invoice_payment.paid); being cancelled is not. Both are for good.
     mutable_days=31,
+    settled=("paid", "canceled"),
 )

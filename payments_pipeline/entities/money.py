@@ -118,8 +118,9 @@ BALANCE_TRANSACTIONS = EntitySpec(
     ),
     references=(Reference("source", None),),
     amount=("amount", "currency"),
-    # No events exist; funds become available within 30 days of the transaction at the latest.
+    # No events exist; funds become available within 30 days of the transaction at the latest, and stay so.
     mutable_days=31,
+    settled=("available",),
 )
 
 PAYOUTS = EntitySpec(

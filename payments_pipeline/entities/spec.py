@@ -71,8 +71,8 @@ class EntitySpec:
     `listings` are the parameters of the lists to be read: together they undo the API's defaults that would hide
     objects. `retention_days` is how far back the API lists.
     `mutable_days` is how long after `created` an object may still change without an event saying so;
-    None: changes are announced by events, or there are none. `amount` names the (amount, currency) fields
-    that reconciliation sums.
+    None: changes are announced by events, or there are none. `settled` are the values of `status` after which it
+    does not, however young it is. `amount` names the (amount, currency) fields that reconciliation sums.
     """
 
     name: str
@@ -85,6 +85,7 @@ class EntitySpec:
     created_filter: bool = True
     retention_days: int | None = None
     mutable_days: int | None = None
+    settled: tuple[str, ...] = ()
     child_list: ChildList | None = None
 
 

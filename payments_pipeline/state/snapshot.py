@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from hashlib import sha256
 from typing import ClassVar
 
@@ -12,6 +13,7 @@ from payments_pipeline.flow import Partition, Snapshot, StagedPartition
 from payments_pipeline.state.documents import Document, load
 from payments_pipeline.state.manifest import all_runs, read_manifest
 from payments_pipeline.storage import Storage
+from payments_pipeline.storage.parallel import each
 
 
 class Latest(Document):
@@ -27,13 +29,14 @@ class Latest(Document):
 
 def read_latest(storage: Storage, models: Iterable[str]) -> dict[str, Latest]:
     """The published state of each of the models (qualified names) that has one; a lost one is made again."""
-    found, lost = {}, set()
-    for model in models:
-        document = read_listed(storage, model)[0]
-        if document is not None:
-            found[model] = document
-        else:
-            lost.add(model)
+    read: dict[str, Latest | None] = dict.fromkeys(models)
+
+    def look(model: str) -> None:
+        read[model] = read_listed(storage, model)[0]
+
+    each(look, list(read))
+    found = {model: document for model, document in read.items() if document is not None}
+    lost = read.keys() - found.keys()
     return {**found, **_remade(storage, lost)} if lost else found
 
 
@@ -71,11 +74,7 @@ def candidate(
     for model, dt in removed:
         result.get(model, {}).pop(dt, None)
     for entry in staged:
-        partition = entry.partition
-        waiting = Partition(
-            entry.staged_key, partition.rows, partition.bytes, partition.sha256, partition.digest
-        )
-        result.setdefault(entry.model, {})[entry.dt] = waiting
+        result.setdefault(entry.model, {})[entry.dt] = replace(entry.partition, key=entry.staged_key)
     return result
 
 

@@ -59,6 +59,7 @@ class S3Storage:
         with explained(self.url):
             self._client = connect(chosen.region)
         self._copies: dict[str, tuple[str, Path]] = {}
+        self._documents: dict[str, tuple[str, bytes]] = {}
         self._scratch: Path | None = None
         self._lock = threading.Lock()
 
@@ -74,10 +75,12 @@ class S3Storage:
             return b"", ABSENT
 
     def swap(self, key: str, data: bytes, *, expected: str) -> str:
-        return self._store(key, io.BytesIO(data), expected=expected)
+        version = self._store(key, io.BytesIO(data), expected=expected)
+        self._documents[key] = (version, data)
+        return version
 
     def put(self, key: str, data: bytes) -> None:
-        self._store(key, io.BytesIO(data))
+        self._documents[key] = (self._store(key, io.BytesIO(data)), data)
 
     @contextmanager
     def create(self, key: str) -> Iterator[BinaryIO]:
@@ -112,6 +115,7 @@ class S3Storage:
         with explained(self._where(key)):
             self._client.delete_object(Bucket=self._bucket, Key=self._key(key))
         self._copies.pop(key, None)
+        self._documents.pop(key, None)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
         pages = self._client.get_paginator("list_objects_v2").paginate(
@@ -168,6 +172,7 @@ class S3Storage:
     def close(self) -> None:
         self._client.close()
         self._copies.clear()
+        self._documents.clear()
         if self._scratch is not None:
             shutil.rmtree(self._scratch, ignore_errors=True)
             self._scratch = None
@@ -183,21 +188,31 @@ class S3Storage:
         return self.scratch() / f".tmp-{secrets.token_hex(8)}"
 
     def _whole(self, key: str) -> tuple[bytes, str]:
-        answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key))
-        data = self._received(key, answer)
-        self._check(key, answer, hashlib.sha256(data).hexdigest())
-        return data, answer["ETag"]
+        """The bytes and their version, fetched unless they are still those that this process has read or written."""
+        version, data = self._documents.get(key, (ABSENT, b""))
+        answer = self._unless(key, version)
+        if answer is not None:
+            data, version = self._received(key, answer), answer["ETag"]
+            self._check(key, answer, hashlib.sha256(data).hexdigest())
+            self._documents[key] = (version, data)
+        return data, version
+
+    def _unless(self, key: str, version: str) -> GetObjectOutputTypeDef | None:
+        """The object; None if it still has this version."""
+        condition = _Condition(IfNoneMatch=version) if version != ABSENT else _Condition()
+        try:
+            return self._client.get_object(Bucket=self._bucket, Key=self._key(key), **condition)
+        except ClientError as error:
+            if condition and code_of(error) == "304":
+                return None
+            raise
 
     def _localized(self, key: str) -> Path:
         """The local copy, fetched unless the object is still the one that was copied."""
-        version, path = self._copies.get(key, (ABSENT, None))
-        condition = _Condition(IfNoneMatch=version) if path else _Condition()
-        try:
-            answer = self._client.get_object(Bucket=self._bucket, Key=self._key(key), **condition)
-        except ClientError as error:
-            if path is not None and code_of(error) == "304":
-                return path
-            raise
+        version, path = self._copies.get(key, (ABSENT, Path()))
+        answer = self._unless(key, version)
+        if answer is None:
+            return path
         draft, digest = self._draft(), hashlib.sha256()
         try:
             with receiving(self._where(key)), closing(answer["Body"]) as body, draft.open("xb") as stream:

@@ -106,7 +106,10 @@ class DuckDBEngine:
     def digests(self, model: ModelSpec) -> Mapping[str, PartitionDigest]:
         rows = self._run(statements.digests(model, self._columns(_built(model))))
         return {
-            str(dt): PartitionDigest(int(str(count)), f"{int(str(sum_)):032x}") for dt, count, sum_ in rows
+            str(dt): PartitionDigest(
+                int(str(count)), f"{int(str(sum_)):032x}", None if unsettled is None else int(str(unsettled))
+            )
+            for dt, count, sum_, unsettled in rows
         }
 
     def write(self, model: ModelSpec, dt: str, path: Path) -> None:
@@ -219,8 +222,10 @@ class DuckDBEngine:
             for entity, object_id, gone in rows
         ]
 
-    def unobserved_ids(self, model: ModelSpec, spec: EntitySpec, since: int) -> Sequence[str]:
-        rows = self._run(statements.unobserved_ids(model, spec), {"since": since})
+    def unobserved_ids(
+        self, model: ModelSpec, spec: EntitySpec, since: int, *, unsettled: bool = False
+    ) -> Sequence[str]:
+        rows = self._run(statements.unobserved_ids(model, spec, unsettled=unsettled), {"since": since})
         return [str(object_id) for (object_id,) in rows]
 
     def write_views(self, path: Path, relations: Mapping[str, Sequence[Path]]) -> None:

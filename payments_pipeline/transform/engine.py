@@ -29,11 +29,13 @@ class PartitionDigest:
     """The rows of one partition: their number and an order-free digest of their business columns.
 
     Columns that begin with `_` (when a row was observed) do not count: the same objects observed in
-    another run have the same digest.
+    another run have the same digest. `unsettled` is how many may yet change without an event saying so; None
+    if no event is needed, or all changes have one.
     """
 
     rows: int
     digest: str
+    unsettled: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,8 +149,13 @@ class Engine(Protocol):
         Objects observed by this run are left out; the time is that of an event that says it was deleted.
         """
 
-    def unobserved_ids(self, model: ModelSpec, spec: EntitySpec, since: int) -> Sequence[str]:
-        """Ids of living objects that the model shows, created at or after `since`, and this run has not observed."""
+    def unobserved_ids(
+        self, model: ModelSpec, spec: EntitySpec, since: int, *, unsettled: bool = False
+    ) -> Sequence[str]:
+        """Ids of living objects that the model shows, created at or after `since`, and this run has not observed.
+
+        With `unsettled` only those that may yet change without an event saying so.
+        """
 
     def write_views(self, path: Path, relations: Mapping[str, Sequence[Path]]) -> None:
         """Write a database file of views over Parquet files, by qualified name, for ad-hoc questions."""

@@ -151,7 +151,9 @@ def digests(model: ModelSpec, columns: Mapping[str, str]) -> str:
     hashed = f"md5_number_lower(to_json(struct_pack({counted}))::varchar)"
     if model.layer == "links":
         hashed = "hash(dt, object, refs)"
-    return f"select _dt, count(*), sum({hashed}) from {built_table(model)} group by _dt"
+    spec = ENTITIES.get(model.entity) if model.layer == "silver" and model.parent is None else None
+    unsettled = f"count(*) filter (where {_unsettled(spec)})" if spec and spec.mutable_days else "null"
+    return f"select _dt, count(*), sum({hashed}), {unsettled} from {built_table(model)} group by _dt"
 
 
 def unreconciled(spec: EntitySpec, model: ModelSpec) -> str:
@@ -247,16 +249,23 @@ order by entity, id
 """What was referred to and is nowhere in the lake."""
 
 
-def unobserved_ids(model: ModelSpec, spec: EntitySpec) -> str:
-    """Living objects of the silver model as it is shown that this run has not read."""
+def unobserved_ids(model: ModelSpec, spec: EntitySpec, *, unsettled: bool) -> str:
+    """Living objects of the silver model as it is shown that this run has not read, or only the unsettled ones."""
     return f"""
 select {name(model.key)} as id
 from {model.qualified}
-where not is_deleted and created_at >= make_timestamp($since::bigint * 1000000)
+where {_unsettled(spec) if unsettled else "not is_deleted"}
+    and created_at >= make_timestamp($since::bigint * 1000000)
 except
 select id from built.ids where entity = {text(spec.name)} and role = 'observed'
 order by id
 """
+
+
+def _unsettled(spec: EntitySpec) -> str:
+    """The condition under which a silver row may yet change without an event saying so."""
+    final = ", ".join(map(text, spec.settled))
+    return f"not is_deleted and (status in ({final})) is not true" if final else "not is_deleted"
 
 
 def changed_ids() -> str:

@@ -107,6 +107,13 @@ MUTANTS = (
         f"{HISTORY}::test_money_that_becomes_available_without_an_event",
     ),
     Mutant(
+        "what is still pending is taken for settled",
+        f"{P}/entities/money.py",
+        'settled=("available",)',
+        'settled=("available", "pending")',
+        f"{HISTORY}::test_money_that_becomes_available_without_an_event",
+    ),
+    Mutant(
         "references are not followed",
         f"{P}/extract.py",
         "            self._close_references()\n",

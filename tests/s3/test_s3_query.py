@@ -14,7 +14,7 @@ from payments_pipeline.inspect import run_query
 from payments_pipeline.lake import Lake
 from payments_pipeline.session import open_for_reading
 from payments_pipeline.state.snapshot import snapshot_of
-from payments_pipeline.storage import LocalStorage, Storage
+from payments_pipeline.storage import ABSENT, LocalStorage, Storage
 from payments_pipeline.storage.parallel import each
 from tests.e2e.harness import settings_for
 from tests.s3.proxy import Proxy, Spoil
@@ -58,6 +58,18 @@ def test_every_model_gives_the_same_rows_and_types_as_on_a_disk(remote: Lake, lo
             f"select columns(*)::varchar from {model.qualified} order by all",
         ):
             assert remote.engine.query(sql) == local.engine.query(sql), model.qualified
+
+
+def test_a_document_crosses_the_wire_once_for_each_of_its_versions(spoilt: Storage, direct: Storage) -> None:
+    """What this process wrote or has read is not sent again; what somebody else wrote since is."""
+    version = spoilt.swap("state", b"own", expected=ABSENT)
+    assert spoilt.read_versioned("state") == (b"own", version)
+    assert spoilt.traffic.bytes_read == 0
+    other = direct.swap("state", b"other", expected=version)
+    assert [spoilt.read_versioned("state"), spoilt.read_versioned("state")] == [(b"other", other)] * 2
+    assert spoilt.traffic.bytes_read == len(b"other")
+    direct.delete("state")
+    assert spoilt.read_versioned("state") == (b"", ABSENT)
 
 
 def test_a_question_about_a_model_fetches_that_models_files_only(

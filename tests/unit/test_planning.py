@@ -1,0 +1,72 @@
+"""What of the covered past is listed again, because no event would tell that it changed."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from payments_pipeline.entities import ENTITIES
+from payments_pipeline.flow import Partition, Snapshot, Window
+from payments_pipeline.planning import make_plan
+from payments_pipeline.state.coverage import DAY, Coverage
+from payments_pipeline.state.manifest import Request
+
+NAME = "balance_transactions"
+CEILING = int(datetime(2026, 9, 30, tzinfo=UTC).timestamp())
+COVERED = Coverage(entity=NAME, intervals=((CEILING - 60 * DAY, CEILING - 3600),), watermark=CEILING - 3600)
+LATEST = Window(CEILING - DAY, CEILING)
+"""What every run lists."""
+
+
+def _day(ago: int) -> Window:
+    return Window(CEILING - ago * DAY, CEILING - (ago - 1) * DAY)
+
+
+def _silver(unsettled: dict[int, int | None], *, rows: int) -> Snapshot:
+    """Days by how long ago they were, of so many rows each."""
+    return {
+        f"silver.{NAME}": {
+            f"{datetime.fromtimestamp(_day(ago).start, UTC):%Y-%m-%d}": Partition("", rows, 0, "", "x", count)
+            for ago, count in unsettled.items()
+        }
+    }
+
+
+def _planned(silver: Snapshot | None, *, covered: Coverage = COVERED) -> list[Window]:
+    """The windows of one more day's run."""
+    coverage = {name: Coverage(entity=name) for name in ENTITIES} | {NAME: covered}
+    request = Request(entities=(NAME,), days=1)
+    plan = make_plan(request, coverage, CEILING, safety_seconds=DAY - 3600, silver=silver)
+    return [job.window for job in plan.jobs if job.window is not None]
+
+
+def test_only_days_that_hold_something_unsettled_are_listed_again() -> None:
+    """However much of the horizon is settled."""
+    silver = _silver({ago: int(ago in {3, 10}) for ago in range(2, 40)}, rows=500)
+    assert _planned(silver) == [_day(10), _day(3), LATEST]
+
+
+def test_what_nobody_has_counted_is_not_taken_for_settled() -> None:
+    """A partition that was written before anybody counted."""
+    assert _planned(_silver({8: 0, 7: None, 6: 0}, rows=500)) == [_day(7), LATEST]
+
+
+def test_what_is_older_than_the_horizon_is_left() -> None:
+    """31 days after it was made nothing changes any more; the day the horizon cuts is listed from there."""
+    assert _planned(_silver({40: 5, 31: 5}, rows=500)) == [_day(31), LATEST]
+
+
+def test_a_few_settled_objects_between_are_cheaper_than_another_call() -> None:
+    """Two windows take two calls at least: days are listed in one if no page more is needed."""
+    silver = _silver({9: 1, 8: 0, 7: 0, 6: 1, 5: 0, 4: 0, 3: 0, 2: 0}, rows=30)
+    assert _planned(silver) == [Window(_day(9).start, _day(6).end), LATEST]
+
+
+def test_bronze_that_is_not_in_silver_may_hide_something_unsettled() -> None:
+    """Then the whole horizon is listed, the newest day with it."""
+    assert _planned(None) == [Window(CEILING - 31 * DAY, CEILING)]
+
+
+def test_nothing_is_listed_again_that_was_never_covered() -> None:
+    """What only a reference brought into the lake is retrieved by its id."""
+    newest = Coverage(entity=NAME, intervals=((CEILING - DAY, CEILING - 3600),), watermark=CEILING - 3600)
+    assert _planned(_silver({9: 1}, rows=500), covered=newest) == [LATEST]
