@@ -6,7 +6,8 @@ Nobody sees the table without them: until the transaction ends, who wants to rea
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import psycopg
 from sqlalchemy import Table
@@ -16,31 +17,47 @@ from payments_pipeline.oltp.stage import execute, name, staging
 _WORTH_IT = 10_000
 
 
-def take_off(connection: psycopg.Connection, tables: Sequence[Table]) -> list[str]:
-    """Drop references and plain indexes of the tables that will mostly consist of staged rows; what puts them back."""
+@dataclass(frozen=True, slots=True)
+class TakenOff:
+    """What puts the references and indexes back, and the tables among those without them that hold nothing.
+
+    Until the transaction ends nobody else can write to these.
+    """
+
+    statements: tuple[str, ...]
+    empty: tuple[Table, ...]
+
+
+def take_off(connection: psycopg.Connection, tables: Sequence[Table]) -> TakenOff:
+    """Drop references and plain indexes of the tables that will mostly consist of staged rows."""
     filling = [table for table in tables if _is_mostly_new(connection, table)]
     statements = [
         pair for table in filling for pair in (*_references(connection, table), *_indexes(connection, table))
     ]
     for drop, _ in statements:
         execute(connection, drop)
-    return [create for _, create in reversed(statements)]
+    empty = tuple(table for table in filling if not _has_row(connection, table, 0))
+    return TakenOff(tuple(create for _, create in reversed(statements)), empty)
 
 
-def put_back(connection: psycopg.Connection, statements: Iterable[str]) -> None:
+def put_back(connection: psycopg.Connection, taken_off: TakenOff) -> None:
     """Create them again, which checks every reference; deferred ones of other tables are checked first."""
     execute(connection, "set constraints all immediate")
-    for statement in statements:
+    for statement in taken_off.statements:
         execute(connection, statement)
 
 
 def _is_mostly_new(connection: psycopg.Connection, table: Table) -> bool:
-    found = execute(connection, f"select count(*) from {staging(table)} where not gone").fetchone()
-    staged = int(found[0]) if found else 0
-    if staged < _WORTH_IT:
-        return False
-    half = f"select 1 from {table.name} offset {staged // 2} limit 1"
-    return execute(connection, half).fetchone() is None
+    found = execute(
+        connection, "select reltuples from pg_class where oid = %s::regclass", staging(table)
+    ).fetchone()
+    staged = int(found[0]) if found else 0  # `settle` has just estimated it
+    return staged >= _WORTH_IT and not _has_row(connection, table, staged // 2)
+
+
+def _has_row(connection: psycopg.Connection, table: Table, number: int) -> bool:
+    """Whether the table has more rows than `number`."""
+    return execute(connection, f"select 1 from {table.name} offset {number} limit 1").fetchone() is not None
 
 
 def _references(connection: psycopg.Connection, table: Table) -> list[tuple[str, str]]:

@@ -62,6 +62,7 @@ def stage(
     sleep: Callable[[float], None] = time.sleep,
 ) -> Staged:
     """Read one state of the source into staging, again if it changed meanwhile."""
+    execute(connection, "set work_mem = '64MB'")  # ids of some 100,000 objects are compared without a file
     before = rejects.count, rejects.size()
     for _ in range(_READS):
         opened = source()

@@ -119,7 +119,10 @@ def _merge_all(connection: psycopg.Connection, tables: Sequence[Table]) -> list[
         ).rowcount
         for parent in TABLES.values()
     }
-    merged = {table.name: _merge(connection, table) for table in tables}
+    merged = {
+        table.name: _fill(connection, table) if table in taken_off.empty else _merge(connection, table)
+        for table in tables
+    }
     execute(
         connection,
         f"update charges set invoice_id = link.invoice_id from {_LINK} as link "
@@ -133,6 +136,13 @@ def _merge_all(connection: psycopg.Connection, tables: Sequence[Table]) -> list[
         for table in TABLES
         if table in merged or stubs[table]
     ]
+
+
+def _fill(connection: psycopg.Connection, table: Table) -> tuple[int, int, int, int]:
+    """What `_merge` would do to an empty table to which nobody else can write."""
+    columns = ", ".join(name(column.name) for column in content_columns(table))
+    new = execute(connection, f"insert into {table.name} ({columns}, observed_at) {expected(table)}").rowcount
+    return new, 0, execute(connection, _mark(table)).rowcount, 0
 
 
 def _merge(connection: psycopg.Connection, table: Table) -> tuple[int, int, int, int]:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
 from sqlalchemy import Column, Table
 from sqlalchemy.dialects import postgresql
 
@@ -21,6 +23,8 @@ from payments_pipeline.oltp.tables import content_columns
 from payments_pipeline.screen import Rejected
 
 _SHOWN = 20
+_OBSERVATION = {"observed_at": "timestamptz", "position": "bigint", "gone": "boolean"}
+"""What a staging table knows of each object, besides the object."""
 _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
 
 
@@ -64,6 +68,16 @@ class Rejects:
             del self.shown[count:]
 
 
+class _JsonText(Dumper):
+    """Text that is JSON already, as PostgreSQL's binary form of JSONB: the form's version, then the text."""
+
+    format = Format.BINARY
+    oid = psycopg.adapters.types["jsonb"].oid
+
+    def dump(self, obj: str) -> bytes:
+        return b"\x01" + obj.encode()
+
+
 def execute(connection: psycopg.Connection, statement: str, *values: object) -> psycopg.Cursor:
     """Run SQL that was put together from names of tables and columns; values are always parameters."""
     return connection.execute(statement.encode(), values or None)
@@ -89,13 +103,10 @@ def create_staging(connection: psycopg.Connection, table: Table) -> None:
 
     A row with `gone` says only that the object was seen to be deleted.
     """
-    columns = ", ".join(f"{name(column.name)} {sql_type(column)}" for column in content_columns(table))
+    columns = [f"{name(column.name)} {sql_type(column)}" for column in content_columns(table)]
+    columns += [f"{column} {kind} not null" for column, kind in _OBSERVATION.items()]
     execute(connection, f"drop table if exists {staging(table)}")
-    execute(
-        connection,
-        f"create temporary table {name('stage_' + table.name)} "
-        f"({columns}, observed_at timestamptz not null, position bigint not null, gone boolean not null)",
-    )
+    execute(connection, f"create temporary table {name('stage_' + table.name)} ({', '.join(columns)})")
     # For the planner a sample of some thousand ids is enough; the default would read most of the table.
     execute(connection, f"alter table {staging(table)} alter column id set statistics 10")
 
@@ -124,19 +135,21 @@ def fill_by_id(
 def settle(connection: psycopg.Connection, table: Table) -> None:
     """Of each object keep the newest state and the newest mark of deletion, and let the planner know the size."""
     stage = staging(table)
-    execute(
-        connection,
-        f"""
-        delete from {stage} as staged using (
-            select ctid, row_number() over (
-                partition by id, gone order by observed_at desc, position desc
-            ) as place
-            from {stage}
-            where id in (select id from {stage} group by id having count(*) > 1)
-        ) as ranked
-        where staged.ctid = ranked.ctid and ranked.place > 1
-        """,
-    )
+    repeated = f"select id from {stage} group by id, gone having count(*) > 1"
+    if execute(connection, f"{repeated} limit 1").fetchone():
+        execute(
+            connection,
+            f"""
+            delete from {stage} as staged using (
+                select ctid, row_number() over (
+                    partition by id, gone order by observed_at desc, position desc
+                ) as place
+                from {stage}
+                where id in ({repeated})
+            ) as ranked
+            where staged.ctid = ranked.ctid and ranked.place > 1
+            """,
+        )
     execute(connection, f"analyze {stage} (id)")
 
 
@@ -147,20 +160,22 @@ def _copy(
     observations: Iterator[Observation],
     rejects: Rejects,
 ) -> int:
-    columns = [column.name for column in content_columns(table)]
-    names = ", ".join(name(column) for column in [*columns, "observed_at", "position", "gone"])
+    columns = content_columns(table)
+    names = ", ".join(name(column) for column in [*(column.name for column in columns), *_OBSERVATION])
     empty: tuple[None, ...] = (None,) * (len(columns) - 1)
     read = 0
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(f"copy {staging(table)} ({names}) from stdin".encode()) as copy,
-    ):
-        for observation in observations:
-            read += 1
-            row = _row(reader, observation, table, rejects)
-            if row is not None:
-                values = row.values or (row.id, *empty)
-                copy.write_row((*values, observation.observed_at, observation.position, row.values is None))
+    with connection.cursor() as cursor:
+        cursor.adapters.register_dumper(dict, _JsonText)
+        with cursor.copy(f"copy {staging(table)} ({names}) from stdin (format binary)".encode()) as copy:
+            copy.set_types([*(sql_type(column).lower() for column in columns), *_OBSERVATION.values()])
+            for observation in observations:
+                read += 1
+                row = _row(reader, observation, table, rejects)
+                if row is not None:
+                    values = row.values or (row.id, *empty)
+                    copy.write_row(
+                        (*values, observation.observed_at, observation.position, row.values is None)
+                    )
     return read
 
 
