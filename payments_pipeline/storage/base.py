@@ -124,12 +124,6 @@ class Storage(Protocol):
     def localize(self, key: str) -> Path:
         """A local file with the object's bytes: the object itself on disk, a copy in `scratch` elsewhere."""
 
-    def open_random(self, key: str) -> BinaryIO:
-        """The object, to be read at any position without fetching the rest; the caller closes it.
-
-        What is read is all of one version: `VersionConflict` if the object is replaced meanwhile.
-        """
-
     def scratch(self) -> Path:
         """A private local folder for temporary files, emptied by `close`."""
 

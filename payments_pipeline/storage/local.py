@@ -140,13 +140,6 @@ class LocalStorage:
         self._count(key, path)
         return path
 
-    def open_random(self, key: str) -> BinaryIO:
-        path = self._path(key)
-        with _explained("read", path):
-            stream = path.open("rb")
-        self._count(key, path)
-        return stream
-
     def scratch(self) -> Path:
         if self._scratch is None:
             parent = self.root / "_staging"

@@ -98,9 +98,6 @@ class MemoryStorage:
                 path.write_bytes(data)
         return path
 
-    def open_random(self, key: str) -> BinaryIO:
-        return io.BytesIO(self.read(key))
-
     def scratch(self) -> Path:
         if self._scratch is None:
             self._scratch = Path(tempfile.mkdtemp(prefix="payments-pipeline-"))

@@ -12,13 +12,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, Literal, TypedDict, cast
+from typing import TYPE_CHECKING, BinaryIO, Literal, TypedDict
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from payments_pipeline.errors import CorruptObject, ObjectExists, ObjectMissing, VersionConflict
 from payments_pipeline.storage.base import ABSENT, ObjectInfo, StorageOptions, Traffic, check_key, is_key
-from payments_pipeline.storage.ranged import READ_AHEAD, RangedReader
 from payments_pipeline.storage.s3_client import again, code_of, connect, explained, receiving
 
 if TYPE_CHECKING:
@@ -152,17 +151,6 @@ class S3Storage:
         with explained(self._where(key)):
             return again(lambda: self._localized(key))
 
-    def open_random(self, key: str) -> BinaryIO:
-        check_key(key)
-        with explained(self._where(key)):
-            size, tail, version = again(lambda: self._tail(key))
-
-        def fetch(start: int, length: int) -> bytes:
-            with explained(self._where(key)):
-                return again(lambda: self._range(key, start, length, version))
-
-        return cast("BinaryIO", RangedReader(size, tail, fetch))
-
     def scratch(self) -> Path:
         with self._lock:
             if self._scratch is None:
@@ -242,36 +230,6 @@ class S3Storage:
                 f"{self._where(key)} is not the object that was written (sha256 {found[:12]}…, expected "
                 f"{expected[:12]}…). It was not used."
             )
-
-    def _tail(self, key: str) -> tuple[int, bytes, str]:
-        """The object's size, its last bytes and its version."""
-        try:
-            answer = self._client.get_object(
-                Bucket=self._bucket, Key=self._key(key), Range=f"bytes=-{READ_AHEAD}"
-            )
-        except ClientError as error:
-            if code_of(error) == "InvalidRange":  # an empty object has no last bytes
-                return 0, b"", ABSENT
-            raise
-        data = self._received(key, answer)
-        total = answer.get("ContentRange", "").rpartition("/")[
-            2
-        ]  # a store may send all of a small object instead
-        return int(total) if total else len(data), data, answer["ETag"]
-
-    def _range(self, key: str, start: int, length: int, version: str) -> bytes:
-        try:
-            answer = self._client.get_object(
-                Bucket=self._bucket,
-                Key=self._key(key),
-                Range=f"bytes={start}-{start + length - 1}",
-                IfMatch=version,
-            )
-        except ClientError as error:
-            if code_of(error) == "PreconditionFailed":
-                raise VersionConflict(f"{self._where(key)} was replaced while it was read.") from error
-            raise
-        return self._received(key, answer)
 
     def _received(self, key: str, answer: GetObjectOutputTypeDef) -> bytes:
         """The bytes of an answer, all of them."""

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
-from pyarrow import parquet
 
 from payments_pipeline.errors import ObjectExists, ObjectMissing, StorageError, VersionConflict
 from payments_pipeline.storage import ABSENT, Storage
@@ -113,8 +110,6 @@ class StorageContract:
             storage.localize("no/such")
         with pytest.raises(ObjectMissing, match="no/such"):
             storage.promote("no/such", "target")
-        with pytest.raises(ObjectMissing, match="no/such"):
-            storage.open_random("no/such")
         assert storage.read_versioned("no/such") == (b"", ABSENT)
 
     def test_nothing_is_written_by_looking(self, storage: Storage) -> None:
@@ -149,7 +144,6 @@ class StorageContract:
             lambda: storage.promote(key, "there"),
             lambda: storage.delete(key),
             lambda: storage.localize(key),
-            lambda: storage.open_random(key),
             lambda: storage.adopt(draft, key),
         ]
         for operation in operations:
@@ -381,46 +375,6 @@ class StorageContract:
                     storage.put("r", versions[number % 4])
             done.set()
             assert all(reader.result() for reader in readers)
-
-    def test_an_object_is_read_at_any_position(self, storage: Storage) -> None:
-        """Seeking and reading give the bytes that a file would give, also beyond the end."""
-        data = hashlib.shake_128(b"seed").digest(3 * 2**18 + 7)
-        for size in (0, 1, 2**16, len(data)):
-            whole = data[:size]
-            storage.put("data", whole)
-            with storage.open_random("data") as stream:
-                assert stream.seek(0, io.SEEK_END) == stream.tell() == size
-                for start, length in ((0, 4), (size // 2, 100), (7, 2**17), (size + 5, 3), (1, 1)):
-                    stream.seek(start)
-                    assert stream.read(length) == whole[start:][:length]
-                stream.seek(size // 3)
-                assert stream.read() == whole[size // 3 :]
-
-    def test_parquet_is_read_by_columns(self, storage: Storage) -> None:
-        """What reads Parquet by columns and groups of rows can do so, from several threads."""
-        values = [[float(column * row) for row in range(20_000)] for column in range(4)]
-        table = pa.table({f"c{column}": found for column, found in enumerate(values)})
-        buffer = io.BytesIO()
-        parquet.write_table(table, buffer, row_group_size=5_000, compression="none")
-        storage.put("data.parquet", buffer.getvalue())
-
-        def read(number: int) -> object:
-            with storage.open_random("data.parquet") as stream:
-                group = parquet.ParquetFile(stream).read_row_group(number % 4, columns=["c2"])
-                return group.column("c2").to_pylist() == values[2][number % 4 * 5_000 :][:5_000]
-
-        assert raced(read) == [True] * RACERS
-
-    def test_what_is_read_at_positions_is_one_version(self, storage: Storage) -> None:
-        """An object that is replaced while it is read gives the rest of the old bytes, or `VersionConflict`."""
-        storage.put("data", b"a" * 2**20)
-        with storage.open_random("data") as stream:
-            assert stream.read(1) == b"a"
-            storage.put("data", b"b" * 2**20)
-            try:
-                assert set(stream.read()) == set(b"a")
-            except VersionConflict:
-                assert storage.read("data")[:1] == b"b"
 
     def test_traffic_is_counted(self, storage: Storage) -> None:
         """What is written and read is counted, an object that is localized or, where that costs, read twice once."""

@@ -89,10 +89,6 @@ class Troubled:
         self._alive()
         return self._inner.localize(key)
 
-    def open_random(self, key: str) -> BinaryIO:
-        self._alive()
-        return self._inner.open_random(key)
-
     def scratch(self) -> Path:
         return self._inner.scratch()
 

@@ -101,9 +101,6 @@ class NamedStorage:
     def localize(self, key: str) -> Path:
         return self._inner.localize(key)
 
-    def open_random(self, key: str) -> BinaryIO:
-        return self._inner.open_random(key)
-
     def scratch(self) -> Path:
         return self._inner.scratch()
 

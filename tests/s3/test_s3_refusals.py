@@ -55,7 +55,6 @@ def _operations(storage: Storage) -> list[Callable[[], object]]:
         lambda: list(storage.list("gold/")),
         lambda: storage.sweep(0),
         lambda: storage.localize("gold/a"),
-        lambda: storage.open_random("gold/a"),
         create,
     ]
 
