@@ -1,4 +1,4 @@
-"""The library's face: what the command line does, as functions."""
+"""The library's face: the commands that a program calls, as functions."""
 
 from __future__ import annotations
 
@@ -31,12 +31,19 @@ def run_pipeline(
     return execute(settings, request, settings.run_id or new_run_id(), reporter or Quiet(), publish=True)
 
 
-def rebuild(settings: Settings, *, reporter: Reporter | None = None) -> Manifest:
-    """Build silver and gold anew from all of bronze, audit and publish them."""
+def rebuild(settings: Settings, *, accept_loss: bool = False, reporter: Reporter | None = None) -> Manifest:
+    """Build silver and gold anew from all of bronze, audit and publish them.
+
+    `CorruptObject` if rows whose bronze retention has removed were in a damaged file, unless `accept_loss`.
+    """
     run_id = settings.run_id or new_run_id()
     with open_existing(settings, now, reporter or Quiet()) as lake, pipeline.opened(lake, run_id) as opened:
         return pipeline.build_and_publish(
-            lake, opened, max_quarantine_share=settings.max_quarantine_share, rebuild=True
+            lake,
+            opened,
+            max_quarantine_share=settings.max_quarantine_share,
+            rebuild=True,
+            accept_loss=accept_loss,
         ).manifest
 
 

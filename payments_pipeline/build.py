@@ -74,7 +74,7 @@ def outdated(lake: Lake, latest: Mapping[str, Latest]) -> frozenset[str]:
 class Build:
     """One build: `parts` are merged into what `latest` says is published, and gold and marts follow what changed by that.
 
-    Entities in `anew` are built from `parts` alone (the caller hands over all of their bronze), but for those in
+    Entities in `anew` are built from `parts` alone (the caller hands over all of their bronze), except those in
     `thinned`, of whose bronze retention has removed some: what is published of them is merged with, all of it.
     Everything read is verified against its recorded sha256 first; nothing that is published is touched.
     """

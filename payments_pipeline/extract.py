@@ -18,7 +18,7 @@ from payments_pipeline.entities import ENTITIES
 from payments_pipeline.flow import BronzePart, Page, RunContext, Window
 from payments_pipeline.lake import Lake
 from payments_pipeline.planning import EVENTS, Job, make_plan, unread_since
-from payments_pipeline.state.coverage import DAY, Coverage
+from payments_pipeline.state.coverage import DAY, Coverage, read_coverage
 from payments_pipeline.state.documents import load
 from payments_pipeline.state.documents import replace as replace_document
 from payments_pipeline.state.head import fence
@@ -27,13 +27,10 @@ from payments_pipeline.state.manifest import (
     EntityExtract,
     Manifest,
     Request,
-    all_runs,
     measured,
-    read_manifest,
     write_manifest,
 )
 from payments_pipeline.state.snapshot import snapshot_of
-from payments_pipeline.storage import Storage
 from payments_pipeline.stretch import Stretch
 from payments_pipeline.stripe.client import StripeClient
 from payments_pipeline.transform.models import ModelSpec
@@ -51,19 +48,6 @@ class Fetching:
     client: StripeClient
     workers: int
     safety_seconds: int
-
-
-def read_coverage(storage: Storage, name: str) -> Coverage:
-    """The entity's coverage; made again from the manifests if its file is lost."""
-    found = load(storage, layout.watermark(name), Coverage)[0]
-    if found is not None:
-        return found
-    windows = [
-        Window(start, end)
-        for run_id in all_runs(storage)
-        for start, end in read_manifest(storage, run_id).extract.entities.get(name, EntityExtract()).windows
-    ]
-    return Coverage(entity=name).extended(windows)
 
 
 class Extraction:

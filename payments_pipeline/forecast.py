@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from payments_pipeline.entities import ENTITIES, EntitySpec
-from payments_pipeline.extract import read_coverage
 from payments_pipeline.flow import Window
 from payments_pipeline.planning import make_plan
 from payments_pipeline.settings import Settings
-from payments_pipeline.state.coverage import DAY
+from payments_pipeline.state.coverage import DAY, read_coverage
 from payments_pipeline.state.head import read_head
 from payments_pipeline.state.manifest import Manifest, Request, all_runs, read_manifest
 from payments_pipeline.state.snapshot import read_latest, snapshot_of

@@ -10,8 +10,8 @@ from typing import TypeVar
 
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import PipelineError, StorageError
-from payments_pipeline.extract import read_coverage
 from payments_pipeline.lake import Lake
+from payments_pipeline.state.coverage import read_coverage
 from payments_pipeline.state.head import Head, RunLine, read_head
 from payments_pipeline.storage import Storage
 from payments_pipeline.transform.engine import Result

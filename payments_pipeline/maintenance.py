@@ -14,10 +14,10 @@ from payments_pipeline import layout
 from payments_pipeline.bronze import file_sha256
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import CorruptObject, ObjectMissing, StorageError
-from payments_pipeline.extract import read_coverage
 from payments_pipeline.flow import BronzePart, Partition
 from payments_pipeline.lake import Lake
 from payments_pipeline.retention import Retention, awaiting_audit, forget
+from payments_pipeline.state.coverage import read_coverage
 from payments_pipeline.state.head import fence, read_head
 from payments_pipeline.state.lease import Holder, Lease
 from payments_pipeline.state.manifest import Manifest, all_runs, read_manifest

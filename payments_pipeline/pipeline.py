@@ -13,7 +13,7 @@ from payments_pipeline import layout
 from payments_pipeline.build import Build, Built, model_version, outdated
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import CorruptObject, QualityError, UsageError
-from payments_pipeline.extract import Extraction, Fetching, read_coverage
+from payments_pipeline.extract import Extraction, Fetching
 from payments_pipeline.flow import BronzePart, CheckResult, RunContext
 from payments_pipeline.lake import Lake
 from payments_pipeline.planning import check_has_begun
@@ -21,6 +21,7 @@ from payments_pipeline.publish import discard_staging, publish, recover
 from payments_pipeline.quality.checks import promises
 from payments_pipeline.quality.gate import Evidence, audit, failed
 from payments_pipeline.quality.report import write_report
+from payments_pipeline.state.coverage import read_coverage
 from payments_pipeline.state.head import Head, RunLine, claim, commit, fence, read_head
 from payments_pipeline.state.lease import Holder, Lease
 from payments_pipeline.state.manifest import (

@@ -78,7 +78,7 @@ def recover(lake: Lake, lease: Lease) -> str | None:
 
 
 def discard_staging(storage: Storage, run_id: str, epoch: int) -> None:
-    """Remove what a run staged, but for what a later holder of the lake staged for it."""
+    """Remove what a run staged, except what a later holder of the lake staged for it."""
     for info in storage.list(f"{layout.STAGING}run_id={run_id}/"):
         if layout.staged_epoch(info.key) <= epoch:
             storage.delete(info.key)

@@ -137,8 +137,8 @@ def reconcile(
     do not agree.
     """
     settings = settings_of(context, lake)
-    from payments_pipeline.extract import read_coverage
     from payments_pipeline.inspect import consistently
+    from payments_pipeline.state.coverage import read_coverage
     from payments_pipeline.webhooks import reconcile as work
 
     with reporting(settings, "reconcile") as reporter, open_existing(settings, now, reporter) as opened:

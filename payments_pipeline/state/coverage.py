@@ -6,8 +6,11 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Self
 
+from payments_pipeline import layout
 from payments_pipeline.flow import Window
-from payments_pipeline.state.documents import Document
+from payments_pipeline.state.documents import Document, load
+from payments_pipeline.state.manifest import EntityExtract, all_runs, read_manifest
+from payments_pipeline.storage import Storage
 
 DAY = 86_400
 
@@ -42,6 +45,19 @@ class Coverage(Document):
         """What is missing between the first and the last covered second."""
         covered = self.windows()
         return [Window(left.end, right.start) for left, right in pairwise(covered)]
+
+
+def read_coverage(storage: Storage, name: str) -> Coverage:
+    """The entity's coverage; made again from the manifests if its file is lost."""
+    found = load(storage, layout.watermark(name), Coverage)[0]
+    if found is not None:
+        return found
+    windows = [
+        Window(start, end)
+        for run_id in all_runs(storage)
+        for start, end in read_manifest(storage, run_id).extract.entities.get(name, EntityExtract()).windows
+    ]
+    return Coverage(entity=name).extended(windows)
 
 
 def union(windows: Iterable[Window]) -> list[Window]:

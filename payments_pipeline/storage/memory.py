@@ -18,7 +18,7 @@ from payments_pipeline.storage.base import ABSENT, ObjectInfo, Traffic, check_ke
 
 
 class MemoryStorage:
-    """Objects in a dictionary, with the guarantees of `Storage` but for durability."""
+    """Objects in a dictionary, with the guarantees of `Storage` except durability."""
 
     def __init__(self, name: str = "lake") -> None:
         self.url = f"memory://{name}"

@@ -79,7 +79,7 @@ def policy(
 def is_transient(status: int, headers: Mapping[str, str], code: str | None) -> bool:
     """Whether an answer may be repeated: Stripe's own word first, else 408, 409, 429, 5xx and `rate_limit`.
 
-    The official SDK does the same but for 429, which it leaves to the caller.
+    The official SDK does the same except for 429, which it leaves to the caller.
     """
     advice = headers.get("stripe-should-retry")
     if advice in {"true", "false"}:

@@ -269,7 +269,7 @@ def _unsettled(spec: EntitySpec) -> str:
 
 
 def changed_ids() -> str:
-    """The objects that events name which silver does not hold yet, but for those this run has read."""
+    """The objects that events name which silver does not hold yet, except those this run has read."""
     entities = " ".join(f"when {text(spec.object)} then {text(spec.name)}" for spec in ENTITIES.values())
     return f"""
 with notices as (

@@ -206,7 +206,7 @@ _decoder = msgspec.json.Decoder(_Event)
 
 
 def _received(storage: Storage, period: Period) -> Iterator[dict[str, object]]:
-    """The events of the period that were received, but for those that are in no feed of this account.
+    """The events of the period that were received, except those that are in no feed of this account.
 
     These are thin events, and events of connected accounts.
     """

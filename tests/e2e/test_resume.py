@@ -8,7 +8,7 @@ import pytest
 
 from mock_api.faults import Answer, Rule, Script
 from payments_pipeline.errors import SourceError
-from payments_pipeline.extract import read_coverage
+from payments_pipeline.state.coverage import read_coverage
 from payments_pipeline.storage import LocalStorage
 from tests.e2e.harness import Account, account_of, contents, run
 

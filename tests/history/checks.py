@@ -10,11 +10,10 @@ from pathlib import Path
 from payments_pipeline import layout
 from payments_pipeline.bronze import file_sha256
 from payments_pipeline.entities import ENTITIES
-from payments_pipeline.extract import read_coverage
 from payments_pipeline.flow import Window
 from payments_pipeline.inspect import read_status
 from payments_pipeline.maintenance import verify_lake
-from payments_pipeline.state.coverage import subtract, union
+from payments_pipeline.state.coverage import read_coverage, subtract, union
 from payments_pipeline.state.head import read_head
 from payments_pipeline.state.manifest import Manifest, all_runs, read_manifest
 from payments_pipeline.state.snapshot import read_latest, snapshot_of
