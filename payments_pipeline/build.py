@@ -97,7 +97,6 @@ class Build:
         self._before = snapshot_of(latest)
         self._thinned = anew & thinned
         self._built = Built()
-        self._again = False
 
     def __call__(self, parts: Sequence[BronzePart], *, whole: bool, again: bool = False) -> Built:
         """Build everything and stage what differs from what is published.
@@ -106,11 +105,12 @@ class Build:
         `again`: some of the parts will be merged once more. Then silver is staged even where only the time of
         observation differs, or they would seem newer than what they were merged with now.
         """
-        self._again = again
         for links in self._models.links:
             self._engine.show(links, self._existing(links))
         for spec in ENTITIES.values():
-            self._build_entity(spec, [part for part in parts if part.entity == spec.name])
+            mine = [part for part in parts if part.entity == spec.name]
+            if mine or spec.name in self._anew:
+                self._build_entity(spec, mine, again=again)
         models = (*self._models.layer("gold"), *self._models.layer("marts"))
         if whole:
             self._build_whole(models)
@@ -118,9 +118,7 @@ class Build:
             self._build_reached(models)
         return self._built
 
-    def _build_entity(self, spec: EntitySpec, parts: Sequence[BronzePart]) -> None:
-        if not parts and spec.name not in self._anew:
-            return
+    def _build_entity(self, spec: EntitySpec, parts: Sequence[BronzePart], *, again: bool) -> None:
         for part in parts:
             check_part(self._storage, part)
         batch, quarantined = self._load(spec, parts)
@@ -133,7 +131,7 @@ class Build:
             inserted = self._engine.count_new(model, spec)
             if model.parent is None:
                 self._link(model, dts)
-            self._stage(model, dts)
+            self._stage(model, dts, unchanged_too=again)
             if model.parent is None:
                 self._built.counts[spec.name] = EntityCounts(
                     received=sum(part.rows for part in parts),
@@ -215,7 +213,9 @@ class Build:
             key = layout.quarantine_part(spec.name, self._run.ingest_date, self._run.run_id, name)
             self._storage.put(key, lines)
 
-    def _stage(self, model: ModelSpec, touched: frozenset[str] | None) -> None:
+    def _stage(
+        self, model: ModelSpec, touched: frozenset[str] | None, *, unchanged_too: bool = False
+    ) -> None:
         """Write the partitions whose content changed; `touched` are those that were built, None if all were."""
         published = self._before.get(model.qualified, {})
         built = self._engine.digests(model)
@@ -230,7 +230,7 @@ class Build:
             dt: found
             for dt, found in sorted(built.items())
             if dt not in published
-            or (self._again and model.layer == "silver")
+            or unchanged_too
             or (published[dt].digest, published[dt].rows) != (found.digest, found.rows)
         }
         self._built.staged += self._write(model, changed)

@@ -14,7 +14,8 @@ from payments_pipeline.build import Build, Built, model_version, outdated
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import CorruptObject, QualityError, UsageError
 from payments_pipeline.extract import Extraction, Fetching
-from payments_pipeline.flow import BronzePart, CheckResult, RunContext
+from payments_pipeline.flow import CheckResult, RunContext
+from payments_pipeline.inputs import finished_of, parts_of, parts_to_read, thinned_entities
 from payments_pipeline.lake import Lake
 from payments_pipeline.planning import check_has_begun
 from payments_pipeline.publish import discard_staging, publish, recover
@@ -101,7 +102,7 @@ def extract(lake: Lake, run: Run, request: Request, fetching: Fetching) -> Run:
     manifest = run.manifest.model_copy(update={"request": request})
     write_manifest(lake.storage, manifest)
     head = commit(lake.storage, run.lease, lambda head: _with_pending(head, manifest.run_id))
-    others = _parts_of(lake.storage, [name for name in head.pending if name != manifest.run_id])
+    others = parts_of(lake.storage, [name for name in head.pending if name != manifest.run_id])
     extraction = Extraction(lake, run.context, manifest, run.lease, fetching)
     finished = extraction(request, others)
     commit(lake.storage, run.lease, lambda head: head.noted(_line(lake, finished)))
@@ -131,16 +132,16 @@ def transform(lake: Lake, run: Run, *, rebuild: bool = False, accept_loss: bool 
     started = monotonic()
     discard_staging(lake.storage, run.manifest.run_id, run.lease.epoch)
     head, latest = read_head(lake.storage), lake.intact() if rebuild else lake.latest()
-    consumed = _finished(lake.storage, head.pending)
+    consumed = finished_of(lake.storage, head.pending)
     stale = outdated(lake, latest)
     anew = frozenset(ENTITIES if rebuild else lake.models.entities(stale))
     whole = rebuild or bool(stale)
     unfinished = set(head.pending) - set(consumed)
     from_runs = tuple(name for name in all_runs(lake.storage) if name not in unfinished) if anew else ()
-    thinned = _thinned(lake.storage) if anew else frozenset()
+    thinned = thinned_entities(lake.storage) if anew else frozenset()
     build = Build(lake, run.context, latest, anew=anew, thinned=thinned)
     again = any(read_manifest(lake.storage, name).extract.finished_at is None for name in consumed)
-    built = build(_parts(lake.storage, consumed, from_runs, anew), whole=whole, again=again)
+    built = build(parts_to_read(lake.storage, consumed, from_runs, anew), whole=whole, again=again)
     _tell_thinned(lake, built, thinned & anew, accept_loss=accept_loss)
     result = candidate(snapshot_of(latest), built.staged, built.removed)
     step = Transform(
@@ -229,43 +230,6 @@ def last_staged(storage: Storage) -> str:
     )
 
 
-def _parts_of(storage: Storage, run_ids: Sequence[str]) -> list[BronzePart]:
-    """The committed bronze parts of these runs, in their order."""
-    return [part for run_id in run_ids for part in read_manifest(storage, run_id).extract.parts]
-
-
-def _finished(storage: Storage, pending: Sequence[str]) -> tuple[str, ...]:
-    """The pending runs that may go into silver: up to the last whose extraction ended.
-
-    What an interrupted run began (an event read, its object not yet) is completed by the next extraction;
-    until then its bronze must wait, or its events would count as dealt with.
-    """
-    ended = [
-        index for index, run_id in enumerate(pending) if read_manifest(storage, run_id).extract.finished_at
-    ]
-    return tuple(pending[: ended[-1] + 1]) if ended else ()
-
-
-def _parts(
-    storage: Storage, consumed: Sequence[str], from_runs: Sequence[str], anew: Collection[str]
-) -> list[BronzePart]:
-    """What a build reads: all bronze of the entities built anew, of the others what is new."""
-    return [
-        *(part for part in _parts_of(storage, from_runs) if part.entity in anew),
-        *(part for part in _parts_of(storage, consumed) if part.entity not in anew),
-    ]
-
-
-def _thinned(storage: Storage) -> frozenset[str]:
-    """The entities of which retention has removed bronze."""
-    return frozenset(
-        part.entity
-        for run_id in all_runs(storage)
-        for part in read_manifest(storage, run_id).extract.expired
-        if part.key.startswith(layout.BRONZE)
-    )
-
-
 def _tell_thinned(lake: Lake, built: Built, thinned: Collection[str], *, accept_loss: bool) -> None:
     """Say how many rows stand on silver alone; `CorruptObject` if some are lost and nobody has accepted that."""
     for name in sorted(thinned):
@@ -298,7 +262,7 @@ def _evidence(lake: Lake, manifest: Manifest, max_quarantine_share: float) -> Ev
         manifest=manifest,
         before=before,
         after=candidate(before, step.staged, step.removed),
-        parts=_parts(lake.storage, step.consumed, step.from_runs, step.anew),
+        parts=parts_to_read(lake.storage, step.consumed, step.from_runs, step.anew),
         coverage=[read_coverage(lake.storage, name) for name in requested],
         received=sum(run.rows() for run in runs) + rejected,
         quarantined=rejected + sum(counts.quarantined for counts in step.counts.values()),

@@ -24,7 +24,7 @@ LAYERS = [
     "pipeline simulation",
     "extract",
     "effort planning stretch",
-    "quality publish build webhooks",
+    "inputs quality publish build webhooks",
     "scope",
     "lake",
     "bronze",
