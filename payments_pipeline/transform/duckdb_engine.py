@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -20,6 +21,10 @@ from payments_pipeline.transform.models import ModelSpec
 from payments_pipeline.transform.names import relations_in
 
 _SCHEMAS = ("bronze", "silver", "gold", "marts", "links", "built")
+_FILES_AT_ONCE = 25
+"""Bronze files whose ids are noted together: what they refer to is in memory until it is noted."""
+_WANTED_AT_ONCE = 100_000
+"""About so many ids that objects refer to are held in memory; then they go to a file in scratch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +50,13 @@ class DuckDBEngine:
     ) -> None:
         self._connection = _hardened([*folders, scratch], scratch, options or EngineOptions())
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="duckdb")
+        self._scratch = scratch
+        self._wanted = 0
+        self._put_aside: list[Path] = []
         for schema in _SCHEMAS:
             self._run(f"create schema {schema}")
         self._run(reach.TABLES)
-        self._run("create table built.ids (entity varchar, id varchar, role varchar)")
+        self._run(statements.NOTED)
         entities = [*specs]
         for spec in entities:
             self._run(statements.empty_bronze(spec))
@@ -198,19 +206,23 @@ class DuckDBEngine:
         )
 
     def collect_ids(self, spec: EntitySpec, files: Sequence[Path], *, observed: bool) -> None:
-        if files:
-            self._run(statements.collect_ids(spec, observed=observed), _reading_lines(spec, files))
+        for start in range(0, len(files), _FILES_AT_ONCE):
+            reading, *noting = statements.collect_ids(spec, observed=observed)
+            self._run(reading, _reading_lines(spec, files[start : start + _FILES_AT_ONCE]))
+            for statement in noting:
+                [(count,)] = self._run(statement)
+            self._note_wanted(int(str(count)))
 
     def note_ids(self, spec: EntitySpec, own: Collection[str], wanted: Collection[tuple[str, str]]) -> None:
-        for role, ids in (("observed", [(spec.name, object_id) for object_id in own]), ("wanted", wanted)):
-            self._run(
-                "insert into built.ids select unnest($entities), unnest($ids), $role",
-                {"entities": [entity for entity, _ in ids], "ids": [found for _, found in ids], "role": role},
-            )
+        self._run(statements.note_own(spec), {"ids": [*own]})
+        if wanted:
+            entities, ids = zip(*wanted, strict=True)
+            self._run(statements.NOTE_WANTED, {"entities": [*entities], "ids": [*ids]})
+            self._note_wanted(len(wanted))
 
     def missing_ids(self) -> Sequence[tuple[str, str]]:
         self._run(reach.everything(self._entities))
-        rows = self._run(statements.MISSING_IDS)
+        rows = self._run(statements.missing_ids(statements.wanted(self._put_aside)))
         return [(str(entity), str(object_id)) for entity, object_id in rows]
 
     def changed_ids(self, spec: EntitySpec, files: Sequence[Path]) -> Sequence[tuple[str, str, int | None]]:
@@ -241,6 +253,16 @@ class DuckDBEngine:
     def close(self) -> None:
         self._worker.shutdown()
         self._connection.close()
+
+    def _note_wanted(self, count: int) -> None:
+        """Count what was just added to what is wanted; when that is much, put it aside."""
+        self._wanted += count
+        if self._wanted > _WANTED_AT_ONCE:
+            path = self._scratch / f"wanted-{secrets.token_hex(8)}.parquet"
+            self._run(f"copy (select distinct * from built.wanted) to {_text(str(path))}")
+            self._run("truncate built.wanted")
+            self._wanted = 0
+            self._put_aside.append(path)
 
     def _show(self, relation: str, empty: str, files: Sequence[Path]) -> None:
         self._run(f"create or replace view {relation} as {self._reading(files) if files else empty}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from payments_pipeline.entities import ENTITIES, EntitySpec, Reference, duckdb_type
 from payments_pipeline.flow import EPOCH_DT
@@ -238,26 +239,57 @@ latest as (
 """.strip()
 
 
-MISSING_IDS = """
+NOTED = """
+create table built.known (object ubigint, is_observed boolean);
+create table built.wanted (entity varchar, id varchar);
+"""
+"""Which objects are known to be there, as hashes, those this run has read marked; and what others refer to, as it is."""
+
+
+def known(*, observed_only: bool = False) -> str:
+    """A relation of the hashes of the objects that were noted, or only of those this run has read."""
+    return f"(select object from built.known{' where is_observed' if observed_only else ''})"
+
+
+def object_hash(entity: str, object_id: str) -> str:
+    """The hash, in SQL, by which an object is known among those noted."""
+    return f"hash({entity}, {object_id})"
+
+
+def note_own(spec: EntitySpec) -> str:
+    """A statement that notes $ids as objects that this run has read."""
+    return f"insert into built.known select {object_hash(text(spec.name), 'unnest($ids)')}, true"
+
+
+NOTE_WANTED = "insert into built.wanted select unnest($entities), unnest($ids)"
+
+
+def wanted(files: Sequence[Path]) -> str:
+    """Everything that was noted as referred to, also what was put aside in Parquet files."""
+    listed = ", ".join(text(str(file)) for file in files)
+    return f"from built.wanted union all from read_parquet([{listed}])" if files else "from built.wanted"
+
+
+def missing_ids(relation: str) -> str:
+    """What of it is nowhere in the lake."""
+    return f"""
 select distinct entity, id
-from built.ids as wanted
-anti join (select entity, id from built.ids where role in ('held', 'observed')) as held using (entity, id)
+from ({relation}) as wanted
+anti join {known()} as known on {object_hash("wanted.entity", "wanted.id")} = known.object
 anti join links.everything as linked on wanted.entity = linked.entity and hash(wanted.id) = linked.object
-where role = 'wanted' and id is not null and entity is not null
+where id is not null and entity is not null
 order by entity, id
 """
-"""What was referred to and is nowhere in the lake."""
 
 
 def unobserved_ids(model: ModelSpec, spec: EntitySpec, *, unsettled: bool) -> str:
     """Living objects of the silver model as it is shown that this run has not read, or only the unsettled ones."""
     return f"""
 select {name(model.key)} as id
-from {model.qualified}
+from {model.qualified} as held
+anti join {known(observed_only=True)} as observed on {object_hash(text(spec.name), f"held.{name(model.key)}")} = observed.object
 where {_unsettled(spec) if unsettled else "not is_deleted"}
     and created_at >= make_timestamp($since::bigint * 1000000)
-except
-select id from built.ids where entity = {text(spec.name)} and role = 'observed'
 order by id
 """
 
@@ -282,23 +314,23 @@ with notices as (
 )
 select entity, id, max(deleted_at)
 from notices
-anti join (select entity, id from built.ids where role = 'observed') as observed using (entity, id)
+anti join {known(observed_only=True)} as observed on {object_hash("entity", "id")} = observed.object
 where entity is not null and id is not null
 group by entity, id
 order by entity, id
 """
 
 
-def collect_ids(spec: EntitySpec, *, observed: bool) -> str:
-    """A statement that notes the lines' own ids as held (or observed) and the ids they refer to as wanted."""
-    role = "observed" if observed else "held"
-    listed = f"[{{'entity': {text(spec.name)}, 'id': data.id, 'role': {text(role)}}}]"
+def collect_ids(spec: EntitySpec, *, observed: bool) -> tuple[str, ...]:
+    """Statements that note the lines' own ids as known, and the ids they refer to as wanted."""
+    listed = "[]::struct(entity varchar, id varchar)[]"
     for reference in spec.references:
-        wanted = f"{{'entity': {_target(reference)}, 'id': id, 'role': 'wanted'}}"
-        listed = f"list_concat({listed}, list_transform({_ids_at(reference.path)}, lambda id: {wanted}))"
+        found = f"{{'entity': {_target(reference)}, 'id': id}}"
+        listed = f"list_concat({listed}, list_transform({_ids_at(reference.path)}, lambda id: {found}))"
     return (
-        "insert into built.ids select distinct found.entity, found.id, found.role "
-        f"from (select unnest({listed}) as found from {_READ_LENIENTLY})"
+        f"create or replace table built.found as select data.id as own, {listed} as wanted from {_READ_LENIENTLY}",
+        f"insert into built.known select distinct {object_hash(text(spec.name), 'own')}, {observed} from built.found where own is not null",
+        "insert into built.wanted select distinct found.entity, found.id from (select unnest(wanted) as found from built.found)",
     )
 
 
