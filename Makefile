@@ -154,12 +154,12 @@ docs: .venv/.dev ## Build the documentation into site/
 	$(BIN)/zensical build --strict --clean
 
 # Resolved for every platform and every supported Python at once; the files name no registry.
-LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-        --upgrade pyproject.toml
+LOCK := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --upgrade
 
 lock: .venv/.dev ## Raise the pins in requirements/ to the newest allowed releases
-	$(LOCK) --group dev --all-extras --output-file requirements/dev.txt
-	$(LOCK) --group build --extra mock --extra webhooks --constraint requirements/dev.txt --output-file requirements/run.txt
+	$(LOCK) pyproject.toml --group dev --all-extras --output-file requirements/dev.txt
+	$(LOCK) pyproject.toml --group build --extra mock --extra webhooks --constraint requirements/dev.txt --output-file requirements/run.txt
+	echo "duckdb==1.4.*" | $(LOCK) --no-deps --no-annotate - --output-file requirements/oldest.txt
 
 clean: ## Remove what the targets above created, except the data
 	rm -rf .venv .venv-peers .hypothesis .mypy_cache .pytest_cache .ruff_cache build dist site

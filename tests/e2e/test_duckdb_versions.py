@@ -10,15 +10,16 @@ import pytest
 from tests.e2e.harness import CHECKOUT, Command, contents, logged
 
 OLDEST = "1.4"
-"""The oldest release line that pyproject.toml allows."""
+"""The oldest release line that pyproject.toml allows; requirements/oldest.txt pins its newest release."""
 
 
 @pytest.fixture(scope="session")
 def oldest(scratch: Path) -> str:
     """A PYTHONPATH on which the oldest DuckDB comes before the installed one."""
     folder = scratch / "oldest-duckdb"
-    install = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
-    subprocess.run([*install, f"duckdb=={OLDEST}.*"], check=True)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet", "install", "--no-deps"]
+    pinned = ["--require-hashes", "--only-binary", ":all:", "--requirement", "requirements/oldest.txt"]
+    subprocess.run([*pip, *pinned, "--target", str(folder)], cwd=CHECKOUT, check=True)
     return os.pathsep.join((str(folder), str(CHECKOUT)))
 
 
