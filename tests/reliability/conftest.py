@@ -15,6 +15,9 @@ from tests.e2e.harness import DAY, Account, account_of
 from tests.reliability.child import Job
 from tests.reliability.processes import Processes, processes_in
 
+STEADY: Mapping[str, object] = {"environ": {"MAX_CONNECTIONS": "1"}, "ttl": 86_400.0}
+"""A job that passes the same points every time: it fetches one thing after the other and never renews its lease."""
+
 
 @dataclass(frozen=True, slots=True)
 class Scene:
@@ -68,8 +71,7 @@ def _scene(account: Account, folder: Path, processes: Processes, *, news: float)
     account.clock.advance(int(news * DAY))
     made = Scene(account, base, "", {}, processes)
     whole = made.copy(folder / "whole")
-    environ = {"MAX_CONNECTIONS": "1"}
-    ended = processes.run(made.job(whole, run_id="second", step="settle", environ=environ))
+    ended = processes.run(made.job(whole, run_id="second", step="settle", **STEADY))
     points = {name: count for name, count in ended.points.items() if name != "*"}
     return replace(made, truth=ended.ok(), points=points)
 

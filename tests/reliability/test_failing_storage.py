@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.reliability.conftest import Figure, Scene
+from tests.reliability.conftest import STEADY, Figure, Scene
 from tests.reliability.leftovers import body_of, named_objects, torn, unnamed
 from tests.reliability.processes import Ended
 
@@ -75,8 +75,8 @@ class Sweep:
 
     def _run(self, fault: Mapping[str, Any]) -> bool:
         """Whether a run with the fault came to it."""
-        changes = {"run_id": f"failing-{fault['nth']}", "environ": {"MAX_CONNECTIONS": "1"}}
-        ended = self._scene.processes.run(self._scene.job(self._lake, fault=fault, **changes))
+        job = self._scene.job(self._lake, run_id=f"failing-{fault['nth']}", fault=fault, **STEADY)
+        ended = self._scene.processes.run(job)
         _check_failure(ended, self._lake, fault)
         self._failed += 1
         return bool(ended.points["*"] >= fault["nth"])
@@ -96,7 +96,7 @@ class Sweep:
 def calls(small_scene: Scene, scratch: Path) -> int:
     """How many calls to the disk an unharmed run makes."""
     lake = small_scene.copy(scratch / "counted")
-    return small_scene.processes.run(small_scene.job(lake, environ={"MAX_CONNECTIONS": "1"})).points["*"]
+    return small_scene.processes.run(small_scene.job(lake, **STEADY)).points["*"]
 
 
 @pytest.mark.parametrize("sticky", [False, True], ids=["once", "from-then-on"])
@@ -134,7 +134,7 @@ class SmallDisk:
     def full(self) -> dict[str, object]:
         """What a job needs to find the disk filling up while it works."""
         fault = {"point": "*", "nth": self.last, "do": "ENOSPC", "sticky": True}
-        return {} if self.mounted else {"fault": fault, "environ": {"MAX_CONNECTIONS": "1"}}
+        return {} if self.mounted else {"fault": fault, **STEADY}
 
     def fill(self) -> None:
         """Leave not a byte."""
