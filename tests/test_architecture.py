@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -220,6 +221,17 @@ def test_files_and_functions_stay_small(path: Path) -> None:
         and (node.end_lineno or 0) - node.lineno + 1 > LONGEST_FUNCTION
     }
     assert long == {}
+
+
+def test_the_map_of_the_oltp_folder_is_whole() -> None:
+    """The package's docstring has a line for each of its modules, and for nothing else."""
+    folder = PACKAGE / "oltp"
+    told = re.findall(
+        r"^    ([a-z_]+)  +\S",
+        ast.get_docstring(_tree(folder / "__init__.py"), clean=False) or "",
+        re.MULTILINE,
+    )
+    assert sorted(told) == sorted(path.stem for path in folder.glob("*.py") if path.stem != "__init__")
 
 
 def test_there_are_no_folders_of_leftovers() -> None:

@@ -25,7 +25,6 @@ ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 PAGES = [README, *sorted(DOCS.rglob("*.md"))]
-OPTIONS_FROM_ENVIRONMENT = {"DAYS", "ENTITY"}
 # What the shell blocks may use besides this project's own commands.
 SHELL = {".", "cat", "curl", "du", "duckdb", "export", "git", "read", "rm", "unset"}
 DIAGRAMS = {"flowchart", "sequenceDiagram"}
@@ -77,6 +76,12 @@ def _parse(arguments: list[str]) -> None:
         assert command is not None
         group = command
     group.make_context(group.name, list(arguments), parent=context)
+
+
+def _options_from_environment() -> set[str]:
+    """The variables that an option is read from, settings aside."""
+    found = {str(each.envvar) for _, command in _every_command() for each in command.params if each.envvar}
+    return found - {name.upper() for name in Settings.model_fields}
 
 
 def _anchors(page: Path) -> set[str]:
@@ -172,7 +177,7 @@ def test_commands_in_shell_blocks_exist(page: Path) -> None:
 @each_page
 def test_variables_in_shell_blocks_exist(page: Path) -> None:
     """Each variable that a bash block sets for this project is one that it reads."""
-    known = {name.upper() for name in Settings.model_fields} | OPTIONS_FROM_ENVIRONMENT | {"PORT"}
+    known = {name.upper() for name in Settings.model_fields} | _options_from_environment() | {"PORT"}
     used = {
         match["name"]
         for words in _command_lines(page)
@@ -208,6 +213,21 @@ def test_the_settings_table_equals_the_settings() -> None:
     rows = _table(README, "settings")
     assert {name: default for name, default, _ in rows} == defaults
     assert all(meaning for _, _, meaning in rows)
+
+
+def test_the_options_from_the_environment_are_named() -> None:
+    """The README names the variable of every option that has one; a stray variable changes no other option."""
+    [sentence] = re.findall(
+        r"^Two options can come from the environment too: (.+)$", README.read_text(), re.MULTILINE
+    )
+    named = dict(re.findall(r"`([A-Z]+)` for `(--[a-z]+)`", sentence))
+    assert set(named) == _options_from_environment()
+    assert {
+        str(each.envvar): each.opts[0]
+        for _, command in _every_command()
+        for each in command.params
+        if each.envvar in named
+    } == named
 
 
 @pytest.mark.parametrize("page", [README, DOCS / "runbook.md"], ids=lambda page: page.name)

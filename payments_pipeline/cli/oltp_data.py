@@ -15,7 +15,7 @@ from payments_pipeline.cli.context import lake_option, settings_of
 from payments_pipeline.cli.terminal import table_of
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import UsageError
-from payments_pipeline.oltp import require_drivers
+from payments_pipeline.oltp import LISTS, require_drivers
 from payments_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -25,27 +25,13 @@ if TYPE_CHECKING:
     from payments_pipeline.oltp.source import Source
     from payments_pipeline.oltp.stage import Rejects
 
-TABLES: Mapping[str, str] = {
-    ENTITIES[name].object: name
-    for name in (
-        "customers",
-        "payment_methods",
-        "products",
-        "prices",
-        "subscriptions",
-        "invoices",
-        "payment_intents",
-        "charges",
-        "invoice_payments",
-    )
-}
+TABLES: Mapping[str, str] = {ENTITIES[name].object: name for name in LISTS}
 """The name of one object to the name of its table."""
 
 _source_option = click.option(
     "--source",
     type=click.Choice(["json", "api", "lake"]),
     default="json",
-    envvar="SOURCE",
     show_default=True,
     help="Where the objects come from.",
 )
@@ -54,7 +40,6 @@ _folder_option = click.option(
     "folder",
     type=click.Path(path_type=Path),
     default=Path("data/imported_stripe_data"),
-    envvar="JSON_DIR",
     show_default=True,
     help="For json: the folder of the files.",
 )
@@ -82,7 +67,6 @@ def ingest_all(context: click.Context, source: str, folder: Path, lake: str | No
 @click.option(
     "--file",
     type=click.Path(path_type=Path),
-    envvar="FILE",
     help="For json: the file [default: the table's own in --json-dir].",
 )
 @lake_option

@@ -58,7 +58,6 @@ def populate(context: click.Context, force: bool, fixture: Path | None) -> None:
     type=click.Path(path_type=Path, file_okay=False),
     default=Path("data/imported_stripe_data"),
     show_default=True,
-    envvar="JSON_DIR",
     metavar="DIR",
     help="Folder of the files.",
 )

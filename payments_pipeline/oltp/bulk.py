@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import psycopg
 from sqlalchemy import Table
 
-from payments_pipeline.oltp.stage import execute, name, staging
+from payments_pipeline.oltp.sql import execute, name
+from payments_pipeline.oltp.stage import staging
 
 _WORTH_IT = 10_000
 

@@ -10,9 +10,10 @@ import psycopg
 from sqlalchemy import Table
 
 from payments_pipeline.oltp.ingest import Staged
-from payments_pipeline.oltp.merge import expected, link_charges, parents
-from payments_pipeline.oltp.stage import execute, name, staging
-from payments_pipeline.oltp.tables import content_columns
+from payments_pipeline.oltp.merge import expected, link_charges
+from payments_pipeline.oltp.sql import execute, name
+from payments_pipeline.oltp.stage import staging
+from payments_pipeline.oltp.tables import content_columns, parents
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Table
 
-from payments_pipeline.oltp.merge import parents
-from payments_pipeline.oltp.stage import sql_type
-from payments_pipeline.oltp.tables import TABLES
+from payments_pipeline.oltp.sql import sql_type
+from payments_pipeline.oltp.tables import TABLES, parents
 
 _WIDTH, _ROW, _LANE = 218, 20, 9
 _INK, _HEAD = "#1c2430", "#2f6fdb"
@@ -98,12 +97,13 @@ def _references(box: _Box, boxes: dict[str, _Box]) -> Iterator[str]:
     """A line from each referring column to the table it refers to."""
     for number, (_, parent) in enumerate(parents(box.table), start=1):
         to, place = boxes[parent.name], _NUMBERS[parent.name]
+        colour = _COLOURS[place % len(_COLOURS)]
         leaves, arrives = (_gap(depth) + _LANE * (place + 1) for depth in (to.depth + 1, box.depth))
         lane = "" if leaves == arrives else f"V{_LANE * (place + 1)} H{arrives} "
         yield (
             f'<path d="M{to.x + _WIDTH} {to.row(-1)} H{leaves} {lane}V{box.row(number)} H{box.x}" fill="none" '
-            f'stroke="{_COLOURS[place]}" stroke-width="1.5"/>'
-            f'<circle cx="{box.x}" cy="{box.row(number)}" r="3.5" fill="{_COLOURS[place]}"/>'
+            f'stroke="{colour}" stroke-width="1.5"/>'
+            f'<circle cx="{box.x}" cy="{box.row(number)}" r="3.5" fill="{colour}"/>'
         )
 
 

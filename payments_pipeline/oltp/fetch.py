@@ -18,16 +18,12 @@ import msgspec
 from payments_pipeline.entities import ENTITIES, referenced_ids
 from payments_pipeline.errors import SourceRefused, StorageError
 from payments_pipeline.flow import Clock, Page, Reporter, Window
+from payments_pipeline.oltp import LISTS
 from payments_pipeline.oltp.files import FETCHED_AT
-from payments_pipeline.oltp.ledger import Ledger
+from payments_pipeline.oltp.pending import Pending
 from payments_pipeline.storage import LocalStorage
 from payments_pipeline.stripe.client import StripeClient
 from payments_pipeline.stripe.envelope import identity
-
-LISTS = (
-    "customers payment_methods products prices subscriptions invoices payment_intents charges invoice_payments"
-).split()
-"""The lists that are fetched, each into a file of its name."""
 
 _METHODS_OF = "payment_methods of"
 _BATCH = 500
@@ -79,7 +75,7 @@ def fetch(fetching: Fetching, folder: Path) -> Mapping[str, int]:
 
 
 class _Reading:
-    """An account being read: a file for each list, and a ledger of what was written and what is referred to."""
+    """An account being read: a file for each list, and a note of what was written and what is still to be asked for."""
 
     def __init__(self, fetching: Fetching, scratch: Path) -> None:
         self.began: dict[str, str] = {}
@@ -87,7 +83,7 @@ class _Reading:
         self._fetching = fetching
         self._lock = threading.Lock()
         with ExitStack() as opened:
-            self._ledger = opened.enter_context(Ledger(scratch / "ledger"))
+            self._pending = opened.enter_context(Pending(scratch / "pending"))
             self._files = {
                 name: opened.enter_context((scratch / f"{name}.json").open("wb")) for name in LISTS
             }
@@ -111,7 +107,7 @@ class _Reading:
         with ThreadPoolExecutor(self._fetching.workers, thread_name_prefix="fetch") as pool:
             try:
                 _finish(pool.map(lambda name: self._write(client.pages(ENTITIES[name], window)), LISTS))
-                while wanted := self._ledger.take(_BATCH):
+                while wanted := self._pending.take(_BATCH):
                     _finish(pool.map(lambda each: self._write(self._missing(each, window)), wanted))
             except BaseException:
                 client.cancel()
@@ -136,10 +132,10 @@ class _Reading:
             records = [(_line(text), *_known(page.entity, text)) for text in page.records]
             with self._lock:
                 for line, object_id, others in records:
-                    if object_id is None or self._ledger.see(spec.name, object_id):
+                    if object_id is None or self._pending.see(spec.name, object_id):
                         self._files[spec.name].write((b",\n" if self.counts[spec.name] else b"\n") + line)
                         self.counts[spec.name] += 1
-                        self._ledger.want(others)
+                        self._pending.want(others)
             self._fetching.reporter.progress(spec.name, len(records))
 
 

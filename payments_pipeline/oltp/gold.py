@@ -14,7 +14,7 @@ import pyarrow.parquet
 from payments_pipeline.errors import CorruptObject, ObjectMissing, StorageError
 from payments_pipeline.flow import Partition
 from payments_pipeline.lake import Lake
-from payments_pipeline.oltp.stage import execute, name
+from payments_pipeline.oltp.sql import execute, name
 from payments_pipeline.state.head import Head, read_head
 from payments_pipeline.state.snapshot import snapshot_of
 from payments_pipeline.transform.models import ModelSpec

@@ -12,10 +12,10 @@ from sqlalchemy import Table
 from payments_pipeline.errors import CorruptObject, ObjectMissing, QualityError, StorageError
 from payments_pipeline.oltp.merge import Merged, link_charges, merge, missing_parents
 from payments_pipeline.oltp.source import Source
+from payments_pipeline.oltp.sql import execute
 from payments_pipeline.oltp.stage import (
     Rejects,
     create_staging,
-    execute,
     fill,
     fill_by_id,
     settle,

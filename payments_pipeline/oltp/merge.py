@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,9 @@ import psycopg
 from sqlalchemy import Column, Table
 
 from payments_pipeline.oltp.bulk import put_back, take_off
-from payments_pipeline.oltp.stage import execute, name, staging
-from payments_pipeline.oltp.tables import TABLES, content_columns
+from payments_pipeline.oltp.sql import execute, name
+from payments_pipeline.oltp.stage import staging
+from payments_pipeline.oltp.tables import TABLES, content_columns, parents
 
 _LOCK = 0x7374726970655F  # one loader at a time in a database: whoever comes second waits for the first
 _TRIES = 5
@@ -84,13 +85,6 @@ def expected(table: Table) -> str:
     values = ", ".join(f"{_value(column)} as {name(column.name)}" for column in content_columns(table))
     link = f" left join {_LINK} as link on link.id = staged.id" if table.name == "charges" else ""
     return f"select {values}, staged.observed_at from {staging(table)} as staged{link} where not staged.gone"
-
-
-def parents(table: Table) -> Iterator[tuple[Column[Any], Table]]:
-    """Each referring column and the table it refers to."""
-    for column in table.columns:
-        for key in column.foreign_keys:
-            yield column, key.column.table
 
 
 def missing_parents(parent: Table, staged: Sequence[Table], *, held: bool = True) -> str:

@@ -8,24 +8,22 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psycopg
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
-from sqlalchemy import Column, Table
-from sqlalchemy.dialects import postgresql
+from sqlalchemy import Table
 
 from payments_pipeline.errors import StorageError
 from payments_pipeline.oltp.record import Reader, Row, WrongObject
 from payments_pipeline.oltp.source import Observation, Source
+from payments_pipeline.oltp.sql import execute, name, sql_type
 from payments_pipeline.oltp.tables import content_columns
 from payments_pipeline.screen import Rejected
 
 _SHOWN = 20
 _OBSERVATION = {"observed_at": "timestamptz", "position": "bigint", "gone": "boolean"}
 """What a staging table knows of each object, besides the object."""
-_DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy leaves it untyped
 
 
 @dataclass(slots=True)
@@ -78,24 +76,9 @@ class _JsonText(Dumper):
         return b"\x01" + obj.encode()
 
 
-def execute(connection: psycopg.Connection, statement: str, *values: object) -> psycopg.Cursor:
-    """Run SQL that was put together from names of tables and columns; values are always parameters."""
-    return connection.execute(statement.encode(), values or None)
-
-
-def name(identifier: str) -> str:
-    """An identifier as SQL."""
-    return '"' + identifier.replace('"', '""') + '"'
-
-
 def staging(table: Table) -> str:
     """The name of a table's staging table."""
     return f"pg_temp.{name('stage_' + table.name)}"
-
-
-def sql_type(column: Column[Any]) -> str:
-    """The PostgreSQL type of a column."""
-    return column.type.compile(dialect=_DIALECT)
 
 
 def create_staging(connection: psycopg.Connection, table: Table) -> None:

@@ -10,7 +10,7 @@ Names are Stripe's own, but that references end in `_id` and times in `_at`. Mon
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -314,3 +314,10 @@ TABLES: Mapping[str, Table] = {table.name: table for table in Base.metadata.sort
 def content_columns(table: Table) -> list[Column[Any]]:
     """The columns that hold the object itself, `id` first and `raw` last."""
     return [column for column in table.columns if column.name not in BOOKKEEPING]
+
+
+def parents(table: Table) -> Iterator[tuple[Column[Any], Table]]:
+    """Each referring column and the table it refers to."""
+    for column in table.columns:
+        for key in column.foreign_keys:
+            yield column, key.column.table

@@ -16,8 +16,9 @@ import pytest
 from mock_api.faults import Answer, Cut, Drop, Duplicate, Latency, Poison, Rule, Script, Truncate
 from payments_pipeline.errors import SourceError, SourceRefused, StorageError
 from payments_pipeline.flow import Quiet
-from payments_pipeline.oltp.fetch import LISTS, Fetching, fetch
-from payments_pipeline.oltp.ledger import Ledger
+from payments_pipeline.oltp import LISTS
+from payments_pipeline.oltp.fetch import Fetching, fetch
+from payments_pipeline.oltp.pending import Pending
 from tests.e2e.harness import Account, account_of, command_in, refusal
 from tests.oltp.shop import client_of, populate, sdk
 
@@ -245,18 +246,18 @@ def test_a_killed_fetch_leaves_whole_files(busy: Account, tmp_path: Path, after:
     assert not [each for each in out.iterdir() if each.is_dir()]
 
 
-def test_a_ledger_gives_each_object_out_once(tmp_path: Path) -> None:
+def test_each_pending_object_is_given_out_once(tmp_path: Path) -> None:
     """What was seen is never asked for, what was asked for not again, and seeing it then is the first time."""
-    with Ledger(tmp_path / "ledger") as ledger:
-        assert ledger.see("customers", "a")
-        assert not ledger.see("customers", "a")
-        ledger.want([("customers", "a"), ("customers", "b"), ("prices", "a"), ("prices", "a")])
-        taken = ledger.take(2) + ledger.take(2)
+    with Pending(tmp_path / "pending") as pending:
+        assert pending.see("customers", "a")
+        assert not pending.see("customers", "a")
+        pending.want([("customers", "a"), ("customers", "b"), ("prices", "a"), ("prices", "a")])
+        taken = pending.take(2) + pending.take(2)
         assert sorted(taken) == [("customers", "b"), ("prices", "a")]
-        ledger.want([("customers", "b")])
-        assert ledger.take(9) == []
-        assert ledger.see("customers", "b")
-        assert not ledger.see("customers", "b")
+        pending.want([("customers", "b")])
+        assert pending.take(9) == []
+        assert pending.see("customers", "b")
+        assert not pending.see("customers", "b")
 
 
 def test_a_wrong_key_is_refused_in_one_line(busy: Account, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Self
 _WANTED, _ASKED, _SEEN = 0, 1, 2
 
 
-class Ledger:
+class Pending:
     """A temporary file of (list, id); the caller lets one thread at a time use it."""
 
     def __init__(self, path: Path) -> None:
