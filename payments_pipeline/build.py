@@ -123,14 +123,11 @@ class Build:
             check_part(self._storage, part)
         batch, quarantined = self._load(spec, parts)
         anew, touched = spec.name in self._anew, self._engine.touched(spec)
-        for model in self._models.layer("silver"):
-            if model.entity != spec.name:
-                continue
-            dts = touched | (self._before.get(model.qualified, {}).keys() if anew else frozenset())
+        silver = self._models.silver(spec.name)
+        for model in silver:
+            dts = self._dts(model, touched)
             self._engine.merge(model, spec, self._existing(model, dts), aligned=spec.name in self._thinned)
             inserted = self._engine.count_new(model, spec)
-            if model.parent is None:
-                self._link(model, dts)
             self._stage(model, dts, unchanged_too=again)
             if model.parent is None:
                 self._built.counts[spec.name] = EntityCounts(
@@ -142,11 +139,18 @@ class Build:
                     inserted=inserted,
                     after=_rows(self._after(), model),
                 )
+        if silver:
+            self._link(silver, self._dts(silver[0], touched))
 
-    def _link(self, model: ModelSpec, dts: frozenset[str]) -> None:
-        """Bring the links of a silver model just built up to date."""
-        links, months = links_of(model), frozenset(dt[:7] for dt in dts)
-        self._engine.link(links, model, self._existing(links, months), dts=dts)
+    def _dts(self, model: ModelSpec, touched: frozenset[str]) -> frozenset[str]:
+        """The partitions that a merge builds: those touched, and all that there are if the entity is built anew."""
+        before = self._before.get(model.qualified, {}) if model.entity in self._anew else {}
+        return touched | before.keys()
+
+    def _link(self, silver: Sequence[ModelSpec], dts: frozenset[str]) -> None:
+        """Bring the links of an entity whose silver models were just built up to date."""
+        links, months = links_of(*silver), frozenset(dt[:7] for dt in dts)
+        self._engine.link(links, silver, self._existing(links, months), dts=dts)
         self._stage(links, months)
 
     def _build_whole(self, models: Sequence[ModelSpec]) -> None:

@@ -88,10 +88,15 @@ class DuckDBEngine:
             self._run(statements.merged(model, spec))
 
     def link(
-        self, links: ModelSpec, silver: ModelSpec, existing: Sequence[Path], *, dts: Iterable[str]
+        self,
+        links: ModelSpec,
+        silver: Sequence[ModelSpec],
+        existing: Sequence[Path],
+        *,
+        dts: Iterable[str],
     ) -> None:
         self._show("built.existing", statements.empty_of(links), existing)
-        self._run(reach.links(links, silver, self._columns(_built(silver)), dts))
+        self._run(reach.links(links, silver, self._columns(_built(silver[0])), dts))
 
     def build(self, model: ModelSpec) -> None:
         with _about(model):

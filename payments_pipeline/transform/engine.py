@@ -70,9 +70,17 @@ class Engine(Protocol):
         """Build a silver model's touched partitions: `bronze.<entity>` merged into them as they exist, see `show`."""
 
     def link(
-        self, links: ModelSpec, silver: ModelSpec, existing: Sequence[Path], *, dts: Iterable[str]
+        self,
+        links: ModelSpec,
+        silver: Sequence[ModelSpec],
+        existing: Sequence[Path],
+        *,
+        dts: Iterable[str],
     ) -> None:
-        """Build the links of the months in `existing`: those of the partitions `dts` from the silver model just built."""
+        """Build the links of the months in `existing`: those of the partitions `dts` from silver just built.
+
+        `silver` is the entity's model and after it those of its children.
+        """
 
     def build(self, model: ModelSpec) -> None:
         """Build a gold model or mart whole, from the relations that are shown."""

@@ -98,7 +98,14 @@ class Models:
     @property
     def links(self) -> tuple[ModelSpec, ...]:
         """One for every entity: where its objects are and which others they are tied to."""
-        return tuple(links_of(model) for model in self.layer("silver") if model.parent is None)
+        return tuple(
+            links_of(*self.silver(model.name)) for model in self.layer("silver") if model.parent is None
+        )
+
+    def silver(self, entity: str) -> tuple[ModelSpec, ...]:
+        """The silver models of an entity: its own first, then its child tables; none if it has none."""
+        found = [model for model in self.layer("silver") if model.entity == entity]
+        return tuple(sorted(found, key=lambda model: model.parent is not None))
 
     def layer(self, name: str) -> tuple[ModelSpec, ...]:
         """The models of one layer, in build order."""
@@ -119,8 +126,10 @@ class Models:
         raise UsageError(f"model {qualified!r} is not known; known: {known}")
 
 
-def links_of(model: ModelSpec) -> ModelSpec:
+def links_of(model: ModelSpec, *children: ModelSpec) -> ModelSpec:
     """The links of a silver model's objects: the partition `dt` of each, and hashes of its id and of what it links to.
+
+    The ids of its `children` are among the latter: two objects that claim the same child are seen together.
 
     Partitioned by the month of `dt`. They hold nothing that silver does not: with them a run finds the rows it
     must read without looking through all of them.
@@ -132,7 +141,7 @@ def links_of(model: ModelSpec) -> ModelSpec:
         description=f"Where the {model.name} are",
         depends_on=(model.qualified,),
         grain=("dt", "object"),
-        links=model.links,
+        links=(*model.links, *(f"{child.name}.{child.grain[0]}" for child in children)),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from payments_pipeline.flow import EPOCH_DT
 from payments_pipeline.transform.models import ModelSpec
@@ -20,14 +20,25 @@ def hashed(column: str) -> str:
     return f"hash({column})"
 
 
-def links(links: ModelSpec, silver: ModelSpec, columns: Mapping[str, str], dts: Iterable[str]) -> str:
+def links(
+    links: ModelSpec, silver: Sequence[ModelSpec], columns: Mapping[str, str], dts: Iterable[str]
+) -> str:
     """The links of the rows of the partitions `dts` as they were built, beside those of other partitions as they were.
 
-    `columns` gives the types of the silver model: a column of links holds an id or a list of ids.
+    `columns` gives the types of the first of the silver models: a column of links holds an id or a list of ids. The
+    others are its children, which add the ids of their rows.
     """
+    model, *children = silver
     listed = [
-        name(column) if columns[column].endswith("[]") else f"[{name(column)}]" for column in links.links
+        name(column) if columns[column].endswith("[]") else f"[{name(column)}]" for column in model.links
     ]
+    joined = ""
+    for child in children:
+        listed.append(f"{name(child.name)}.ids")
+        joined += f"""
+    left join (
+        select {name(child.key)} as owner, list({name(child.grain[0])}) as ids from {built_table(child)} group by all
+    ) as {name(child.name)} on {name(child.name)}.owner = parent.{name(model.key)}"""
     built = f"[{', '.join(text(dt) for dt in sorted(dts))}]::varchar[]"
     others = (
         f"list_filter(list_concat({', '.join(listed)}), lambda id: id is not null)"
@@ -41,9 +52,9 @@ with found as (
     union all
     select
         _dt as dt,
-        {hashed(name(silver.key))} as object,
+        {hashed(name(model.key))} as object,
         list_sort(list_distinct(list_transform({others}, lambda id: {hashed("id")}))) as refs
-    from {built_table(silver)}
+    from {built_table(model)} as parent{joined}
     where list_contains({built}, _dt)
 )
 select *, left(dt, 7) as _dt from found order by _dt, dt, object

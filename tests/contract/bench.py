@@ -75,7 +75,7 @@ class Bench:
         self.engine.load_bronze(spec, [self.file(lines)] if lines else [])
         touched = self.engine.touched(spec)
         self.engine.merge(model, spec, [known[dt] for dt in sorted(touched & known.keys())])
-        self.engine.link(links, model, list(places.values()), dts=touched)
+        self.engine.link(links, [model], list(places.values()), dts=touched)
         built = self.engine.digests(model)
         assert built.keys() <= touched
         self._keep(model, touched)

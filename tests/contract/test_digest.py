@@ -18,7 +18,7 @@ def test_every_business_column_is_in_the_digest(model: ModelSpec) -> None:
         connection.execute("create schema built")
         connection.execute(f"create table {statements.built_table(model)} as {rows}")
         found = connection.execute(statements.digests(model, dict.fromkeys(columns, "VARCHAR"))).fetchall()
-    assert len({digest for _, _, digest in found}) == len(columns) + 1
+    assert len({digest for _, _, digest, _ in found}) == len(columns) + 1
 
 
 def _row(columns: list[str], changed: str | None) -> str:
