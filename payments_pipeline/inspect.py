@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
@@ -12,7 +13,7 @@ from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import PipelineError, StorageError
 from payments_pipeline.lake import Lake
 from payments_pipeline.state.coverage import read_coverage
-from payments_pipeline.state.head import Head, RunLine, read_head
+from payments_pipeline.state.head import RunLine, read_head, still_shown
 from payments_pipeline.storage import Storage
 from payments_pipeline.transform.engine import Result
 from payments_pipeline.webhooks.books import Standing, standing
@@ -90,32 +91,39 @@ def run_query(lake: Lake, sql: str, *, sleep: Callable[[float], None] = time.sle
     return consistently(lake, answer, sleep=sleep)
 
 
-def consistently(lake: Lake, read: Callable[[], _T], *, sleep: Callable[[float], None] = time.sleep) -> _T:
+def consistently(
+    lake: Lake,
+    read: Callable[[], _T],
+    *,
+    within: Callable[[], AbstractContextManager[object]] = nullcontext,
+    sleep: Callable[[float], None] = time.sleep,
+) -> _T:
     """What `read` makes of one publication; called again if a run published meanwhile.
 
+    Each call is inside a new `within()`, which is left by an error unless the answer counts: a transaction will do.
     `StorageError` if a run keeps publishing, or was killed while it did.
     """
     for _ in range(_READS):
         before = read_head(lake.storage)
         if before.publishing is None:
             try:
-                answer = read()
+                with within():
+                    answer = read()
+                    if still_shown(lake.storage, before):
+                        return answer
+                    raise _no_state(lake.storage)
             except (PipelineError, OSError):
-                if _has_not_changed(lake.storage, before):
+                if still_shown(lake.storage, before):
                     raise
-            else:
-                if _has_not_changed(lake.storage, before):
-                    return answer
         sleep(_PAUSE_SECONDS)
-    raise StorageError(
-        f"a run is publishing in {lake.storage.url}, or was killed while it did: there is no complete state to "
-        "read just now. Ask again later; the next run finishes what was begun."
+    raise _no_state(lake.storage)
+
+
+def _no_state(storage: Storage) -> StorageError:
+    return StorageError(
+        f"a run is publishing in {storage.url}, or was killed while it did: there is no complete state to read just "
+        "now. Nothing was changed; ask again later: the next run finishes what was begun."
     )
-
-
-def _has_not_changed(storage: Storage, before: Head) -> bool:
-    now = read_head(storage)
-    return (now.published, now.publishing) == (before.published, None)
 
 
 def _coverage_line(storage: Storage, name: str, now: datetime) -> CoverageLine:

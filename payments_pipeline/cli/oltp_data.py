@@ -133,6 +133,7 @@ def publish_gold(context: click.Context, lake: str | None) -> None:
     with open_for_reading(settings) as opened, database_of(settings).connect() as connection:
         published = publish(connection, opened)
     rows = [(line.model, line.rows, "replaced" if line.written else "as it was") for line in published.models]
+    rows += [(model, 0, "removed: no such model any more") for model in published.removed]
     Console().print(table_of(("table", "rows", ""), rows))
     click.echo(f"PostgreSQL shows what run {published.run_id} published.")
 

@@ -20,9 +20,9 @@ _WORTH_IT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class TakenOff:
-    """What puts the references and indexes back, and the tables among those without them that hold nothing.
+    """`statements` put the references and indexes back; `empty`: the filled tables without rows.
 
-    Until the transaction ends nobody else can write to these.
+    Every filled table is locked until the transaction ends: what is empty stays so for everybody else.
     """
 
     statements: tuple[str, ...]
@@ -30,8 +30,11 @@ class TakenOff:
 
 
 def take_off(connection: psycopg.Connection, tables: Sequence[Table]) -> TakenOff:
-    """Drop references and plain indexes of the tables that will mostly consist of staged rows."""
+    """Lock the tables that will mostly consist of staged rows, and drop their references and plain indexes."""
     filling = [table for table in tables if _is_mostly_new(connection, table)]
+    if filling:
+        # Not left to the drops: a table may have nothing to drop. Whoever is writing to one is waited for, and seen.
+        execute(connection, f"lock table {', '.join(table.name for table in filling)}")
     statements = [
         pair for table in filling for pair in (*_references(connection, table), *_indexes(connection, table))
     ]

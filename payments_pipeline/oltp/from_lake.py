@@ -17,7 +17,7 @@ from payments_pipeline.lake import Lake
 from payments_pipeline.oltp.source import RETRIEVED, Observation, Source
 from payments_pipeline.session import open_for_reading
 from payments_pipeline.settings import Settings
-from payments_pipeline.state.head import read_head
+from payments_pipeline.state.head import read_head, still_shown
 from payments_pipeline.state.manifest import all_runs, read_manifest
 
 
@@ -81,8 +81,7 @@ class Snapshot:
         return iter(())
 
     def has_changed(self) -> bool:
-        now = read_head(self._lake.storage)
-        return (now.published, now.publishing) != (self._head.published, None)
+        return not still_shown(self._lake.storage, self._head)
 
     def _shown(self, table: str) -> tuple[dict[str, str], set[str]]:
         """When each object that silver shows was last observed, and which of them are deleted."""

@@ -11,17 +11,17 @@ from hashlib import sha256
 import psycopg
 import pyarrow.parquet
 
-from payments_pipeline.errors import CorruptObject, ObjectMissing, StorageError
+from payments_pipeline.errors import ModelError, StorageError
 from payments_pipeline.flow import Partition
+from payments_pipeline.inspect import consistently
 from payments_pipeline.lake import Lake
 from payments_pipeline.oltp.sql import execute, name
-from payments_pipeline.state.head import Head, read_head
+from payments_pipeline.state.head import read_head
 from payments_pipeline.state.snapshot import snapshot_of
 from payments_pipeline.transform.models import ModelSpec
 
 _LAYERS = ("gold", "marts")
 _LOCK = 0x676F6C64  # one publisher at a time in a database
-_READS, _PAUSE_SECONDS = 20, 0.5
 _TYPES = {
     "VARCHAR": "text",
     "JSON": "text",
@@ -34,7 +34,7 @@ _TYPES = {
     "TIMESTAMP": "timestamptz",
 }
 _DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
-_NOTE = "publication"
+_NOTE = "gold.publication"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +48,11 @@ class GoldTable:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """Which run's publication PostgreSQL shows now."""
+    """Which run's publication PostgreSQL shows now, and the models whose tables went because they are no more."""
 
     run_id: str
     models: tuple[GoldTable, ...]
+    removed: tuple[str, ...]
 
 
 def publish(
@@ -59,30 +60,16 @@ def publish(
 ) -> Published:
     """Make the tables of the schemas `gold` and `marts` equal to what the lake publishes, in one transaction.
 
-    Tables are refilled rather than replaced, so that views on them, and grants, stay; readers are never blocked. One
-    whose content has not changed is left alone. A model whose columns changed gets a new table.
+    A table whose content has not changed is left alone, another is refilled: views on it, and grants, stay, and
+    readers are not blocked. If its columns changed, a new table takes its place at the end; if its model is gone, it
+    goes. `StorageError` if somebody's view needs such a table, `ModelError` for a type that has no equal here.
     """
-    for _ in range(_READS):
-        head = read_head(lake.storage)
-        if head.publishing is None:
-            try:
-                with connection.transaction():
-                    published = _publish(connection, lake, head)
-                    if read_head(lake.storage).published == head.published:
-                        return published
-                    raise psycopg.Rollback
-            except (CorruptObject, ObjectMissing):
-                if read_head(lake.storage).published == head.published:
-                    raise
-        sleep(_PAUSE_SECONDS)
-    raise StorageError(
-        f"a run is publishing in {lake.storage.url}, or was killed while it did: there is no complete state to load. "
-        "PostgreSQL is as it was; run again later."
-    )
+    return consistently(lake, lambda: _publish(connection, lake), within=connection.transaction, sleep=sleep)
 
 
-def _publish(connection: psycopg.Connection, lake: Lake, head: Head) -> Published:
-    if head.published is None:
+def _publish(connection: psycopg.Connection, lake: Lake) -> Published:
+    run_id = read_head(lake.storage).published
+    if run_id is None:
         raise StorageError(
             f"nothing is published in {lake.storage.url} yet; 'payments-pipeline run-pipeline' publishes. "
             "PostgreSQL is as it was."
@@ -92,81 +79,124 @@ def _publish(connection: psycopg.Connection, lake: Lake, head: Head) -> Publishe
         execute(connection, f"create schema if not exists {layer}")
     execute(
         connection,
-        f"create table if not exists gold.{_NOTE} "
+        f"create table if not exists {_NOTE} "
         "(model text primary key, run_id text not null, digest text not null, rows bigint not null)",
     )
+    known: dict[str, str] = dict(execute(connection, f"select model, digest from {_NOTE}").fetchall())
     lake.show_published()
     snapshot = snapshot_of(lake.latest())
-    models = [model for model in lake.models.built if model.layer in _LAYERS]
-    tables = tuple(_load(connection, lake, model, snapshot.get(model.qualified, {})) for model in models)
-    execute(
-        connection, f"update gold.{_NOTE} set run_id = %s where run_id <> %s", head.published, head.published
+    contents = [
+        _content(lake, model, snapshot.get(model.qualified, {}))
+        for model in lake.models.built
+        if model.layer in _LAYERS
+    ]
+    tables = tuple(
+        _load(connection, lake, content, known.get(content.model.qualified)) for content in contents
     )
-    return Published(head.published, tables)
+    removed = tuple(sorted(known.keys() - {table.model for table in tables}))
+    for model in removed:
+        _drop(connection, model)
+        execute(connection, f"delete from {_NOTE} where model = %s", model)
+    execute(connection, f"update {_NOTE} set run_id = %s where run_id <> %s", run_id, run_id)
+    return Published(run_id, tables, removed)
 
 
-def _load(
-    connection: psycopg.Connection, lake: Lake, model: ModelSpec, partitions: Mapping[str, Partition]
-) -> GoldTable:
-    columns = {
-        column: _sql_type(kind)
-        for column, kind in lake.engine.query(f"describe {model.qualified}").pairs().items()
-    }
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """What a table is to hold: its columns with their PostgreSQL types, the partitions, and a digest of both."""
+
+    model: ModelSpec
+    columns: Mapping[str, str]
+    partitions: Mapping[str, Partition]
+    digest: str
+
+
+def _content(lake: Lake, model: ModelSpec, partitions: Mapping[str, Partition]) -> _Content:
+    described = lake.engine.query(f"describe {model.qualified}").pairs()
+    columns = {column: _sql_type(model, column, kind) for column, kind in described.items()}
     layout = repr((sorted(columns.items()), model.grain, model.description))
-    digest = sha256(
-        "\n".join([layout, *(f"{dt} {partitions[dt].digest}" for dt in sorted(partitions))]).encode()
-    )
-    rows = sum(partition.rows for partition in partitions.values())
-    known = execute(
-        connection, f"select digest from gold.{_NOTE} where model = %s", model.qualified
-    ).fetchone()
-    if known == (digest.hexdigest(),) and _columns(connection, model):
-        return GoldTable(model.qualified, rows, written=False)
-    _prepare(connection, model, columns)
-    listed = ", ".join(map(name, columns))
-    with (
-        connection.cursor() as cursor,
-        cursor.copy(f"copy {model.qualified} ({listed}) from stdin".encode()) as copy,
-    ):
-        for row in _rows(lake, partitions, list(columns)):
-            copy.write_row(row)
+    lines = [layout, *(f"{dt} {partitions[dt].digest}" for dt in sorted(partitions))]
+    return _Content(model, columns, partitions, sha256("\n".join(lines).encode()).hexdigest())
+
+
+def _load(connection: psycopg.Connection, lake: Lake, content: _Content, known: str | None) -> GoldTable:
+    """Bring one table up to date; `known` is the digest of what was loaded into it last."""
+    table, rows = content.model.qualified, sum(partition.rows for partition in content.partitions.values())
+    columns, key = _layout(connection, table)
+    if known is None and columns:
+        raise StorageError(
+            f"{table} was not made by 'oltp publish-gold', so it is not overwritten. PostgreSQL is as it was; rename "
+            "that table, or name another database in DATABASE_URL, and publish again."
+        )
+    if columns and known == content.digest:
+        return GoldTable(table, rows, written=False)
+    if (columns, key) == (content.columns, set(content.model.grain)):
+        execute(connection, f"delete from {table}")
+        _fill(connection, lake, content, table)
+    else:
+        _replace(connection, lake, content)
     execute(
         connection,
-        f"insert into gold.{_NOTE} values (%s, '', %s, %s) "
+        f"insert into {_NOTE} values (%s, '', %s, %s) "
         "on conflict (model) do update set digest = excluded.digest, rows = excluded.rows",
-        model.qualified,
-        digest.hexdigest(),
+        table,
+        content.digest,
         rows,
     )
-    return GoldTable(model.qualified, rows, written=True)
+    return GoldTable(table, rows, written=True)
 
 
-def _prepare(connection: psycopg.Connection, model: ModelSpec, columns: Mapping[str, str]) -> None:
-    """An empty table of these columns: the one that is there if it fits, else a new one."""
-    if _columns(connection, model) == dict(columns):
-        execute(connection, f"delete from {model.qualified}")
-        return
-    execute(connection, f"drop table if exists {model.qualified}")
-    listed = ", ".join(f"{name(column)} {kind}" for column, kind in columns.items())
+def _replace(connection: psycopg.Connection, lake: Lake, content: _Content) -> None:
+    """A new table, filled beside the old one before that goes: readers wait for what comes after the filling only."""
+    model = content.model
+    draft = f"{model.layer}.{name(model.name + ' draft')}"
+    listed = ", ".join(f"{name(column)} {kind}" for column, kind in content.columns.items())
     key = ", ".join(map(name, model.grain))
-    execute(connection, f"create table {model.qualified} ({listed}, primary key ({key}))")
-    execute(connection, f"comment on table {model.qualified} is {_text(model.description)}")
+    execute(connection, f"create table {draft} ({listed}, primary key ({key}))")
+    execute(connection, f"comment on table {draft} is {_text(model.description)}")
     for column, description in model.columns.items():
-        execute(connection, f"comment on column {model.qualified}.{name(column)} is {_text(description)}")
+        execute(connection, f"comment on column {draft}.{name(column)} is {_text(description)}")
+    _fill(connection, lake, content, draft)
+    _drop(connection, model.qualified)
+    execute(connection, f"alter table {draft} rename to {name(model.name)}")
 
 
-def _columns(connection: psycopg.Connection, model: ModelSpec) -> dict[str, str]:
-    """The columns of the table that is there, with their types as `_TYPES` writes them."""
+def _fill(connection: psycopg.Connection, lake: Lake, content: _Content, table: str) -> None:
+    listed = ", ".join(map(name, content.columns))
+    with (
+        connection.cursor() as cursor,
+        cursor.copy(f"copy {table} ({listed}) from stdin".encode()) as copy,
+    ):
+        for row in _rows(lake, content.partitions, list(content.columns)):
+            copy.write_row(row)
+
+
+def _drop(connection: psycopg.Connection, table: str) -> None:
+    """The table goes, if it is there; `StorageError` naming what needs it."""
+    try:
+        execute(connection, f"drop table if exists {table}")
+    except psycopg.errors.DependentObjectsStillExist as error:
+        needed = "; ".join((error.diag.message_detail or "").splitlines())
+        raise StorageError(
+            f"{table} has to go, for its model has other columns now or is no more, but something needs it: {needed}. "
+            "PostgreSQL is as it was; drop what needs it, publish again, and make it anew."
+        ) from error
+
+
+def _layout(connection: psycopg.Connection, table: str) -> tuple[dict[str, str], set[str]]:
+    """The columns of the table that is there, with their types as `_TYPES` writes them, and those of its key."""
     found = execute(
         connection,
         """
         select attname, replace(replace(format_type(atttypid, atttypmod), 'timestamp with time zone', 'timestamptz'),
-            ',', ', ')
-        from pg_attribute where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped
+            ',', ', '), coalesce(attnum = any (indkey), false)
+        from pg_attribute left join pg_index on indrelid = attrelid and indisprimary
+        where attrelid = to_regclass(%s) and attnum > 0 and not attisdropped
         """,
-        model.qualified,
-    )
-    return {str(column): str(kind) for column, kind in found}
+        table,
+    ).fetchall()
+    columns = {str(column): str(kind) for column, kind, _ in found}
+    return columns, {str(column) for column, _, in_key in found if in_key}
 
 
 def _rows(
@@ -180,9 +210,16 @@ def _rows(
                 yield from zip(*(found[column] for column in columns), strict=True)
 
 
-def _sql_type(kind: str) -> str:
+def _sql_type(model: ModelSpec, column: str, kind: str) -> str:
     decimal = _DECIMAL.fullmatch(kind)
-    return f"numeric({decimal[1]}, {decimal[2]})" if decimal else _TYPES[kind]
+    if decimal:
+        return f"numeric({decimal[1]}, {decimal[2]})"
+    if kind not in _TYPES:
+        raise ModelError(
+            f"{model.qualified}.{column} is {kind}, which has no equal in PostgreSQL here; cast it to one of "
+            f"{', '.join(_TYPES)} or DECIMAL in sql/{model.layer}/{model.name}.sql. PostgreSQL is as it was."
+        )
+    return _TYPES[kind]
 
 
 def _text(value: str) -> str:

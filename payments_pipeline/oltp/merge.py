@@ -133,7 +133,7 @@ def _merge_all(connection: psycopg.Connection, tables: Sequence[Table]) -> list[
 
 
 def _fill(connection: psycopg.Connection, table: Table) -> tuple[int, int, int, int]:
-    """What `_merge` would do to an empty table to which nobody else can write."""
+    """What `_merge` would do to an empty table that is locked."""
     columns = ", ".join(name(column.name) for column in content_columns(table))
     new = execute(connection, f"insert into {table.name} ({columns}, observed_at) {expected(table)}").rowcount
     return new, 0, execute(connection, _mark(table)).rowcount, 0
@@ -156,7 +156,7 @@ def _merge(connection: psycopg.Connection, table: Table) -> tuple[int, int, int,
 
 
 def _upsert(table: Table) -> str:
-    """Insert what is new; update what is newer and differs. What is the same is not even locked.
+    """Insert what is new; update what is newer and differs, or was marked as deleted before. The same is not even locked.
 
     An inserted row's xmax is 0; that of an updated one is the lock it was updated under.
     """
@@ -164,11 +164,12 @@ def _upsert(table: Table) -> str:
     listed = ", ".join(columns)
     assignments = ", ".join(f"{column} = excluded.{column}" for column in [*columns[1:], "observed_at"])
     differs = f"({_of('held', columns)}) is distinct from ({_of('staged', columns)})"
+    is_back = "held.deleted and held.deletion_observed_at < staged.observed_at"
     return f"""
         insert into {table.name} as target ({listed}, observed_at)
         select {_of("staged", columns)}, staged.observed_at
         from ({expected(table)}) as staged left join {table.name} as held on held.id = staged.id
-        where held.observed_at is null or staged.observed_at >= held.observed_at and {differs}
+        where held.observed_at is null or staged.observed_at >= held.observed_at and ({differs} or {is_back})
         on conflict (id) do update set {assignments}
         where target.observed_at is null or target.observed_at <= excluded.observed_at
     """

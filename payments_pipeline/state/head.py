@@ -56,6 +56,15 @@ def read_head(storage: Storage) -> Head:
     return load(storage, layout.HEAD, Head)[0] or _remade(storage)
 
 
+def still_shown(storage: Storage, head: Head) -> bool:
+    """Whether all that was read since `head` was is of one publication: nobody was publishing, or has begun to since.
+
+    `published` alone does not say so: it changes last, when the lists of partitions have changed one by one.
+    """
+    now = read_head(storage)
+    return head.publishing is None and (now.published, now.publishing) == (head.published, None)
+
+
 def commit(storage: Storage, lease: Lease, change: Callable[[Head], Head]) -> Head:
     """Change the head as the lease's holder: all or nothing.
 

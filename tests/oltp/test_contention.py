@@ -77,6 +77,29 @@ def test_j5_a_loader_that_loses_a_deadlock_tries_again(filled: Database, files: 
         assert rows(watching, "customers", "balance, description") == [(2, None)]
 
 
+def test_a_first_load_waits_for_who_writes_to_the_table(database: Database, files: Path) -> None:
+    """Another session's row is not to be seen yet when an empty table is to be filled: the load waits, and keeps it."""
+    products = {
+        f"prod_{n}": {
+            "id": f"prod_{n}",
+            "object": "product",
+            "created": SOME_TIME,
+            "name": "From the file",
+            "active": True,
+        }
+        for n in range(10_500)
+    }
+    write_all(files, {"products": products}, at=SOME_TIME)
+    with database.connect() as other, database.connect() as watching:
+        with other.transaction():
+            other.execute("insert into products (id) values ('prod_7'), ('prod_of_another')")
+            loader = _Loader(database, files)
+            _seen(watching, loader, "wait_event_type = 'Lock'")
+        loader.join()
+        assert loader.error is None
+        assert watching.execute("select count(*), count(name) from products").fetchone() == (10_501, 10_500)
+
+
 @pytest.mark.parametrize("doing", ["copy pg_temp.", "insert into charges"])
 def test_j8_a_cut_connection_changes_nothing(filled: Database, files: Path, doing: str) -> None:
     """The server ends the loader's session: the error says so, the tables are as they were, a rerun mends it."""

@@ -6,6 +6,7 @@ import itertools
 import json
 import random
 import threading
+from collections.abc import Iterable
 from copy import deepcopy
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +23,7 @@ from payments_pipeline.oltp.ingest import ingest
 from payments_pipeline.oltp.stage import Rejects
 from payments_pipeline.oltp.tables import TABLES
 from tests.e2e.harness import Account, settings_for
-from tests.oltp.objects import SOME_TIME, charge, contents, customer, load, rows, write, write_all
+from tests.oltp.objects import SOME_TIME, Object, charge, contents, customer, load, rows, write, write_all
 
 
 def test_a_charge_becomes_a_row(connection: psycopg.Connection, files: Path) -> None:
@@ -211,6 +212,36 @@ def test_any_order_of_loads_ends_in_the_same_rows(connection: psycopg.Connection
         ends.append(contents(connection))
     assert all(end == ends[0] for end in ends)
     assert ends[0]["customers"][0][-2:] == (True, False)
+
+
+def _end_of(connection: psycopg.Connection, files: Path, states: Iterable[tuple[int, Object]]) -> Any:
+    """Load these states of one customer, one after the other, each with its second; the customer's row then."""
+    for second, state in states:
+        write(files / "customers.json", [state], at=SOME_TIME + second)
+        load(connection, files, ["customers"])
+    return rows(connection, "customers", "email, deleted, is_stub")[0]
+
+
+@pytest.mark.parametrize(
+    "between",
+    [customer(email="other@example.com"), {"id": "cus_1", "object": "customer", "deleted": True}],
+    ids=["changed", "gone"],
+)
+def test_a_state_that_comes_back_counts_from_its_last_load(
+    connection: psycopg.Connection, files: Path, between: Object
+) -> None:
+    """An object is as it was, something else, as it was again: every order ends in the last state, but for one.
+
+    If the same state was loaded twice before the one between, nothing was written for the second, so its time is not
+    known: the one between counts until the newest source is loaded once more.
+    """
+    first, last = (1, customer(email="same@example.com")), (3, customer(email="same@example.com"))
+    middle, wanted = (2, between), ("same@example.com", False, False)
+    for order in itertools.permutations([first, middle, last]):
+        connection.execute(b"truncate customers cascade")
+        end = _end_of(connection, files, order)
+        assert (end == wanted) == (order != (first, last, middle)), order
+        assert _end_of(connection, files, [last]) == wanted
 
 
 def test_objects_of_one_file_come_in_any_order(
