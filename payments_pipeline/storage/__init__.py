@@ -40,7 +40,6 @@ def _s3(rest: str, options: StorageOptions) -> Storage:
 
 SCHEMES: Mapping[str, Callable[[str, StorageOptions], Storage]] = {
     "file": lambda rest, _: LocalStorage(Path(rest)),
-    "memory": lambda rest, _: MemoryStorage(rest),
     "s3": _s3,
 }
 

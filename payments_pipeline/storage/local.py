@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -303,7 +304,10 @@ def _explained(action: str, path: Path) -> Iterator[None]:
     except FileExistsError as error:
         raise ObjectExists(f"cannot {action} {path}: it exists, and it is never overwritten.") from error
     except OSError as error:
+        remedy = "make the folder writable (or free space)"
+        if error.errno in {errno.EMFILE, errno.ENFILE}:
+            remedy = "raise the limit on open files (ulimit -n)"
         raise StorageError(
             f"cannot {action} {path}: {error.strerror or error}. What was published before is untouched; "
-            "make the folder writable (or free space) and run again."
+            f"{remedy} and run again."
         ) from error

@@ -373,7 +373,11 @@ def _in_one_line(error: duckdb.Error) -> str:
 
 
 def _failure(what: str, error: duckdb.Error) -> StorageError:
-    remedy = "raise DUCKDB_MEMORY_LIMIT" if isinstance(error, duckdb.OutOfMemoryException) else "free space"
+    remedy = "free space"
+    if isinstance(error, duckdb.OutOfMemoryException):
+        remedy = "raise DUCKDB_MEMORY_LIMIT"
+    elif "Too many open files" in str(error):
+        remedy = "raise the limit on open files (ulimit -n)"
     return StorageError(
         f"{what} could not be processed: {_in_one_line(error)}. Nothing was published; {remedy} and run again."
     )

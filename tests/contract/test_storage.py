@@ -231,7 +231,7 @@ def test_emptied_folders_disappear(lake: LocalStorage) -> None:
 
 @pytest.mark.parametrize(
     ("url", "kind"),
-    [("some/folder", LocalStorage), ("file:///tmp/x", LocalStorage), ("memory://x", MemoryStorage)],
+    [("some/folder", LocalStorage), ("file:///tmp/x", LocalStorage)],
 )
 def test_a_url_chooses_the_storage(url: str, kind: type[Storage], tmp_path: Path) -> None:
     """A path is a folder, a scheme its storage; opening touches nothing."""
@@ -241,5 +241,5 @@ def test_a_url_chooses_the_storage(url: str, kind: type[Storage], tmp_path: Path
 
 def test_an_unknown_scheme_is_refused() -> None:
     """The message names the schemes that are known."""
-    with pytest.raises(UsageError, match=r"'gopher'.*file://, memory://"):
+    with pytest.raises(UsageError, match=r"'gopher'.*file://, s3://"):
         open_storage("gopher://lake")

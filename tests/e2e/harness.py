@@ -111,12 +111,12 @@ def run(
         return (_published(opened, extracted, settings) if publish else extracted).manifest
 
 
-def rebuild(lake: Path, account: Account) -> Manifest:
+def rebuild(lake: Path | str, account: Account) -> Manifest:
     """Build everything anew from bronze, inside this process."""
     settings = settings_for(lake)
     with (
         open_existing(settings, account.now, Quiet()) as opened,
-        pipeline.opened(opened, f"rebuild-{_runs_in(lake):04d}") as started,
+        pipeline.opened(opened, f"rebuild-{_runs_in(Path(lake)):04d}") as started,
     ):
         return _published(opened, started, settings, rebuild=True).manifest
 

@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 _HOP = {"connection", "expect", "transfer-encoding", "content-length"}
 
-Kind = Literal["lose", "refuse", "truncate", "flip_answer", "flip_request", "error_in_200"]
+Kind = Literal["lose", "refuse", "truncate", "flip_answer", "flip_request", "error_in_200", "hide"]
 
 
 @dataclass(slots=True)
@@ -23,7 +23,8 @@ class Spoil:
 
     `lose`: the store carries it out, the answer is lost · `refuse`: answered with `status` and `code` unseen by the
     store (without a code, with nothing: the connection is cut) · `truncate`: half of the answer's body arrives ·
-    `flip_answer`, `flip_request`: one bit changes on its way · `error_in_200`: 200, and an error in the body.
+    `flip_answer`, `flip_request`: one bit changes on its way · `error_in_200`: 200, and an error in the body ·
+    `hide`: a listing leaves out every key that is not in `shown`.
     """
 
     request: str
@@ -32,6 +33,7 @@ class Spoil:
     status: int = 500
     code: str = ""
     every: int = 1
+    shown: frozenset[str] = frozenset()
     met: int = field(default=0, init=False)
     done: int = field(default=0, init=False)
 
@@ -113,6 +115,10 @@ class _Handler(BaseHTTPRequestHandler):
             data = _flipped(data)
         elif spoil.kind == "error_in_200":
             status, data = 200, _xml("InternalError")
+        elif spoil.kind == "hide":
+            data = re.sub(
+                rb"<Contents>.*?</Contents>", lambda found: _unless_hidden(found[0], spoil.shown), data
+            )
         elif spoil.kind in {"lose", "truncate"}:
             self.close_connection = True
         if spoil.kind == "truncate":
@@ -159,6 +165,11 @@ class _Handler(BaseHTTPRequestHandler):
 def _flipped(data: bytes) -> bytes:
     middle = len(data) // 2
     return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :] if data else data
+
+
+def _unless_hidden(entry: bytes, shown: frozenset[str]) -> bytes:
+    key = re.search(rb"<Key>(.*?)</Key>", entry)
+    return entry if key is not None and unquote(key[1].decode()) in shown else b""
 
 
 def _xml(code: str) -> bytes:
