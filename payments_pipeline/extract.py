@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from queue import SimpleQueue
 from time import monotonic
+from typing import TypeAlias
 
 from payments_pipeline import layout
 from payments_pipeline.bronze import Landed, PartNames, write_pages
@@ -98,7 +99,7 @@ class Extraction:
             self._note_costs(before.seconds + monotonic() - started)
         if plan.relist:
             self._extend(
-                EVENTS, Window(unread_since(coverage[EVENTS]) or self._run.ceiling, self._run.ceiling)
+                EVENTS, [Window(unread_since(coverage[EVENTS]) or self._run.ceiling, self._run.ceiling)]
             )
         self._update(finished_at=self._lake.clock(), webhooks=before.webhooks + notices.parts)
         ended = self.manifest.model_copy(update={"outcome": "extracted"})
@@ -108,26 +109,27 @@ class Extraction:
         return self.manifest
 
     def _land(self, jobs: Sequence[Job]) -> None:
-        """Fetch the jobs concurrently and commit each part as it is written; the first failure stops the others."""
+        """Fetch the jobs concurrently and commit parts as they are written; the first failure stops the others."""
         with ThreadPoolExecutor(self._fetching.workers, thread_name_prefix="fetch") as pool:
             try:
-                for fetched in self._fetched(jobs, pool):
-                    self._commit(fetched)
-                    ids = fetched.landed.ids
-                    self._lake.engine.note_ids(ENTITIES[fetched.entity], ids.own, ids.wanted)
+                for written in self._fetched(jobs, pool):
+                    self._commit(written)
+                    for fetched in written:
+                        ids = fetched.landed.ids
+                        self._lake.engine.note_ids(ENTITIES[fetched.entity], ids.own, ids.wanted)
             except BaseException:
                 self._fetching.client.cancel()
                 pool.shutdown(cancel_futures=True)
                 raise
 
-    def _fetched(self, jobs: Sequence[Job], pool: ThreadPoolExecutor) -> Iterator[_Fetched]:
-        """The parts of all jobs as they are written, those of one window newest first.
+    def _fetched(self, jobs: Sequence[Job], pool: ThreadPoolExecutor) -> Iterator[list[_Fetched]]:
+        """The parts of all jobs as they are written, those of one window newest first; together what waits together.
 
         A worker that finds no job left takes half of the largest window that another is listing. Another worker is
         begun only while this process waits more than it computes.
         """
         effort = Effort()
-        news: SimpleQueue[_Fetched | Future[None] | None] = SimpleQueue()
+        news: SimpleQueue[_News] = SimpleQueue()
         waiting = deque(_Task(job, _stretch(job)) for job in jobs)
         running: dict[Future[None], _Task] = {}
         while True:
@@ -140,12 +142,12 @@ class Extraction:
                 future.add_done_callback(news.put)
             if not running:
                 return
-            found = news.get()
-            if isinstance(found, Future):
-                del running[found]
-                found.result()
-            elif found is not None:
-                yield found
+            told = list(_waiting(news))
+            if written := [each for each in told if isinstance(each, _Fetched)]:
+                yield written
+            for future in (each for each in told if isinstance(each, Future)):
+                del running[future]
+                future.result()
 
     def _fetch(self, task: _Task, tell: Callable[[_Fetched | None], None]) -> None:
         """Land the task part by part; tell each part, and every page by telling None."""
@@ -181,27 +183,28 @@ class Extraction:
         gone = job.deleted_at or {}
         return (client.retrieve(job.spec, each, deleted_at=gone.get(each)) for each in job.ids)
 
-    def _commit(self, fetched: _Fetched) -> None:
-        """The parts become part of the lake with the manifest; only then may the coverage claim their window."""
-        name, landed, counts = fetched.entity, fetched.landed, fetched.counts
+    def _commit(self, written: Sequence[_Fetched]) -> None:
+        """The parts become part of the lake with the manifest; only then may the coverage claim their windows."""
         self._lease.check()
         extract = self.manifest.extract
         entities = dict(extract.entities)
-        entities[name] = _added(entities.get(name, EntityExtract()), counts)
+        for each in written:
+            entities[each.entity] = _added(entities.get(each.entity, EntityExtract()), each.counts)
+        parts = tuple(part for each in written for part in each.landed.parts)
+        quarantine = tuple(part for each in written for part in each.landed.quarantine)
         self._update(
-            entities=entities,
-            parts=extract.parts + landed.parts,
-            quarantine=extract.quarantine + landed.quarantine,
+            entities=entities, parts=extract.parts + parts, quarantine=extract.quarantine + quarantine
         )
         write_manifest(self._lake.storage, self.manifest)
         fence(self._lake.storage, self._lease)  # whoever takes over later reads these parts
-        for start, end in counts.windows:
-            self._extend(name, Window(start, end))
-        for part in landed.parts:
+        for name in dict.fromkeys(each.entity for each in written):
+            windows = [window for each in written if each.entity == name for window in each.counts.windows]
+            self._extend(name, [Window(start, end) for start, end in windows])
+        for part in parts:
             self._lake.reporter.event(
                 "bronze_write_complete", entity=part.entity, records=part.rows, bytes=part.bytes, key=part.key
             )
-        for part in landed.quarantine:
+        for part in quarantine:
             self._lake.reporter.event(
                 "records_quarantined", entity=part.entity, records=part.rows, key=part.key
             )
@@ -281,11 +284,13 @@ class Extraction:
             files = [self._lake.storage.localize(part.key) for part in parts if part.entity == name]
             self._lake.engine.collect_ids(spec, files, observed=observed)
 
-    def _extend(self, name: str, window: Window) -> None:
+    def _extend(self, name: str, windows: Sequence[Window]) -> None:
+        if not windows:
+            return
         storage, key = self._lake.storage, layout.watermark(name)
         found, version = load(storage, key, Coverage)
         coverage = found or read_coverage(storage, name)
-        replace_document(storage, key, coverage.extended([window]), expected=version)
+        replace_document(storage, key, coverage.extended(windows), expected=version)
 
     def _update(self, **changes: object) -> None:
         self.manifest = self.manifest.model_copy(
@@ -314,6 +319,17 @@ class _Fetched:
     entity: str
     landed: Landed
     counts: EntityExtract
+
+
+_News: TypeAlias = "_Fetched | Future[None] | None"
+"""A part that was written, the end of a task, or that a page was read."""
+
+
+def _waiting(news: SimpleQueue[_News]) -> Iterator[_News]:
+    """What is in the queue: at least one message, which is waited for."""
+    yield news.get()
+    while not news.empty():
+        yield news.get()
 
 
 def _stretch(job: Job) -> Stretch | None:

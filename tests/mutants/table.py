@@ -31,7 +31,8 @@ MUTANTS = (
         "the watermark is written before the bronze it speaks of is committed",
         f"{P}/extract.py",
         "        self._lease.check()\n        extract = self.manifest.extract\n",
-        "        for start, end in counts.windows:\n            self._extend(name, Window(start, end))\n"
+        "        for each in written:\n"
+        "            self._extend(each.entity, [Window(start, end) for start, end in each.counts.windows])\n"
         "        extract = self.manifest.extract\n",
         f"{HISTORY}::test_coverage_never_claims_what_is_not_committed",
     ),
