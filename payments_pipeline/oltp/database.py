@@ -126,10 +126,15 @@ def storage_errors(database: Database) -> Iterator[None]:
             f"{database} cannot be used: {_said(error)}. What was not finished is undone; start the server "
             "('payments-pipeline oltp up') or check DATABASE_URL, and run the same command again."
         ) from error
-    except psycopg.Error as error:
+    except psycopg.ProgrammingError as error:
         raise StorageError(
             f"{database} refused: {_said(error)}. Nothing was changed; 'payments-pipeline oltp upgrade' brings the "
             "schema up to date."
+        ) from error
+    except psycopg.Error as error:
+        raise StorageError(
+            f"{database} refused: {_said(error)}. Nothing was changed; look at what else uses these tables, and run "
+            "the same command again."
         ) from error
 
 

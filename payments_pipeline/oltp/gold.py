@@ -35,6 +35,7 @@ _TYPES = {
 }
 _DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
 _NOTE = "gold.publication"
+_DRAFT = " draft"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,8 @@ def _publish(connection: psycopg.Connection, lake: Lake) -> Published:
         _load(connection, lake, content, known.get(content.model.qualified)) for content in contents
     )
     removed = tuple(sorted(known.keys() - {table.model for table in tables}))
+    for content in contents:
+        _exchange(connection, content.model)
     for model in removed:
         _drop(connection, model)
         execute(connection, f"delete from {_NOTE} where model = %s", model)
@@ -134,7 +137,8 @@ def _load(connection: psycopg.Connection, lake: Lake, content: _Content, known: 
         execute(connection, f"delete from {table}")
         _fill(connection, lake, content, table)
     else:
-        _replace(connection, lake, content)
+        _draft(connection, content)
+        _fill(connection, lake, content, _draft_of(content.model))
     execute(
         connection,
         f"insert into {_NOTE} values (%s, '', %s, %s) "
@@ -146,19 +150,30 @@ def _load(connection: psycopg.Connection, lake: Lake, content: _Content, known: 
     return GoldTable(table, rows, written=True)
 
 
-def _replace(connection: psycopg.Connection, lake: Lake, content: _Content) -> None:
-    """A new table, filled beside the old one before that goes: readers wait for what comes after the filling only."""
-    model = content.model
-    draft = f"{model.layer}.{name(model.name + ' draft')}"
+def _draft(connection: psycopg.Connection, content: _Content) -> None:
+    """An empty table beside the one that is to go, so that readers have that one until all tables are filled."""
+    model, draft = content.model, _draft_of(content.model)
     listed = ", ".join(f"{name(column)} {kind}" for column, kind in content.columns.items())
     key = ", ".join(map(name, model.grain))
-    execute(connection, f"create table {draft} ({listed}, primary key ({key}))")
+    constraint = f"constraint {name(model.name + ' key')} primary key ({key})"
+    execute(connection, f"create table {draft} ({listed}, {constraint})")
     execute(connection, f"comment on table {draft} is {_text(model.description)}")
     for column, description in model.columns.items():
         execute(connection, f"comment on column {draft}.{name(column)} is {_text(description)}")
-    _fill(connection, lake, content, draft)
-    _drop(connection, model.qualified)
-    execute(connection, f"alter table {draft} rename to {name(model.name)}")
+
+
+def _exchange(connection: psycopg.Connection, model: ModelSpec) -> None:
+    """The draft takes its table's place, if there is one."""
+    draft = _draft_of(model)
+    if execute(connection, "select to_regclass(%s)", draft).fetchone() != (None,):
+        _drop(connection, model.qualified)
+        key = name(model.name + "_pkey")
+        execute(connection, f"alter table {draft} rename constraint {name(model.name + ' key')} to {key}")
+        execute(connection, f"alter table {draft} rename to {name(model.name)}")
+
+
+def _draft_of(model: ModelSpec) -> str:
+    return f"{model.layer}.{name(model.name + _DRAFT)}"
 
 
 def _fill(connection: psycopg.Connection, lake: Lake, content: _Content, table: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +12,8 @@ import psycopg
 import pytest
 
 from payments_pipeline.errors import ModelError, StorageError
-from payments_pipeline.lake import Lake
+from payments_pipeline.flow import Partition
+from payments_pipeline.lake import Lake, VerifiedFiles
 from payments_pipeline.oltp import gold
 from payments_pipeline.oltp.database import Database
 from payments_pipeline.session import open_for_reading
@@ -157,6 +159,39 @@ def test_readers_see_the_old_publication_until_the_new_one_is_whole(
             assert _all(connection, question) == [(2, 2)]
             assert _all(reader, question) == [(1, 1)]
         assert _all(reader, question) == [(2, 2)]
+
+
+class _Asked(VerifiedFiles):
+    """Files that tell when they are asked for, which is also before each part of a table is filled."""
+
+    def __init__(self, storage: Storage, tell: Callable[[], None]) -> None:
+        super().__init__(storage)
+        self._tell = tell
+
+    def __call__(self, partition: Partition) -> Path:
+        self._tell()
+        return super().__call__(partition)
+
+
+def test_readers_do_not_wait_while_new_tables_are_filled(
+    connection: psycopg.Connection, database: Database, shop: _Shop
+) -> None:
+    """Where columns changed, too, the old tables are there to be read until the last new one is full."""
+    question = "select (select count(*) from gold.fct_sales), (select count(*) from gold.fct_highest)"
+    with shop.lake(TWO) as lake:
+        shop.sell(0, lake=lake)
+        gold.publish(connection, lake)
+    higher = HIGHEST.replace('highest_minor = "h"', 'highest_minor = "h"\ncharges = "n"')
+    higher = higher.replace("as highest_minor", "as highest_minor, count(*) as charges")
+    with shop.lake({**CHANGED, "gold/fct_highest": higher}) as lake, database.connect() as reader:
+        shop.sell(1, lake=lake)
+        reader.execute("set statement_timeout = '5s'")
+        seen: list[tuple[int, int]] = []
+        files = _Asked(lake.storage, lambda: seen.extend(_all(reader, question)))
+        gold.publish(connection, replace(lake, verified=files))
+        assert set(seen) == {(1, 1)}
+        assert _all(reader, question) == [(2, 2)]
+        assert _all(reader, "select sum(charges) from gold.fct_highest") == [(2,)]
 
 
 def _killed_between_two_lists(shop: _Shop) -> None:
