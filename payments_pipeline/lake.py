@@ -42,7 +42,7 @@ class VerifiedFiles:
         def look(partition: Partition) -> None:
             self(partition)
 
-        each(look, partitions)
+        each(look, (part for part in partitions if (part.key, part.sha256) not in self._seen))
 
 
 @dataclass(frozen=True, slots=True)

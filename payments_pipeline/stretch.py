@@ -10,7 +10,7 @@ from payments_pipeline.flow import Page, Window
 from payments_pipeline.stripe.envelope import identity
 from payments_pipeline.stripe.paging import within
 
-_WORTH_PAGES = 3.0
+_WORTH_PAGES = 2.0
 """How many pages must be left to be divided: each division costs about half a call more."""
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 from typing import ClassVar, Self, TypeVar
 
+import msgspec
 import pydantic
 
 from payments_pipeline.errors import CorruptObject, LeaseError, StorageError, VersionConflict
@@ -25,9 +26,10 @@ class Document(pydantic.BaseModel):
 
     def sealed(self) -> bytes:
         """The file's bytes: version, checksum and body; equal documents give equal bytes."""
-        body = self.model_dump(mode="json")
-        sealed = {"schema_version": self.schema_version, "sha256": _checksum(body), "body": body}
-        return json.dumps(sealed, indent=2, sort_keys=True).encode() + b"\n"
+        body = _canonical(self.model_dump(mode="json"))
+        checksum = hashlib.sha256(body).hexdigest().encode()
+        sealed = b'{"body":%b,"schema_version":%d,"sha256":"%b"}' % (body, self.schema_version, checksum)
+        return msgspec.json.format(sealed, indent=2) + b"\n"
 
     @classmethod
     def unsealed(cls, data: bytes, *, where: str) -> Self:
@@ -44,7 +46,7 @@ class Document(pydantic.BaseModel):
                 f"{where} was written by a newer payments-pipeline (schema {version}, this one knows "
                 f"{cls.schema_version}). Nothing was changed; upgrade payments-pipeline."
             )
-        if checksum != _checksum(body):
+        if checksum != hashlib.sha256(_canonical(body)).hexdigest():
             raise cls._corrupt(where, "its checksum does not match its content")
         try:
             return cls.model_validate(body)
@@ -74,6 +76,5 @@ def replace(storage: Storage, key: str, document: Document, *, expected: str) ->
         ) from error
 
 
-def _checksum(body: object) -> str:
-    canonical = json.dumps(body, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()
+def _canonical(body: object) -> bytes:
+    return json.dumps(body, sort_keys=True, separators=(",", ":")).encode()

@@ -11,8 +11,12 @@ from contextlib import contextmanager
 _SAMPLES = 10
 """So many answers must have come before the shortest round trip among them is relied on."""
 
-_MARGIN_SECONDS = 0.015
-"""How much shorter than that the way there and the way back of two different calls may be."""
+_MARGIN_SECONDS, _LEAST_MARGIN_SECONDS = 0.015, 0.003
+"""How much shorter than that the way there and the way back of two different calls may be.
+
+Together they are one more round trip, as likely the shortest of all as any other: the more were seen, the less it can
+be below them.
+"""
 
 
 class RateLimiter:
@@ -74,7 +78,8 @@ class RateLimiter:
 
     def _free_at(self, answered_at: float) -> float:
         with self._lock:
-            sure = self._shortest - _MARGIN_SECONDS if self._answers >= _SAMPLES else 0.0
+            margin = max(_LEAST_MARGIN_SECONDS, _MARGIN_SECONDS * _SAMPLES / max(1, self._answers))
+            sure = self._shortest - margin if self._answers >= _SAMPLES else 0.0
             return max(answered_at + self._period - min(max(sure, 0.0), self._period), self._resume_at)
 
     def _learn(self, seconds: float) -> None:
