@@ -16,10 +16,10 @@ from benchmarks.load.server import END
 from benchmarks.measure import Measured, Scene, conditions, in_child, publish, serving
 
 _DAY = 86_400
-_LABELS: dict[str, tuple[Kind, str]] = {
-    "floor": ("floor", "one DuckDB statement"),
-    "ours": ("ours", "payments-pipeline, all of it"),
-    "inferred": ("peer", "DuckDB, inferred columns"),
+_LABELS: dict[str, tuple[str, Kind]] = {
+    "floor": ("one DuckDB statement", "floor"),
+    "ours": ("payments-pipeline, all of it", "ours"),
+    "inferred": ("DuckDB, inferred columns", "peer"),
 }
 
 
@@ -37,9 +37,9 @@ class History:
 def built(lake: Path, rounds: int) -> list[Measured]:
     """Each contestant on the same bronze, the fastest round of each."""
     found = []
-    for name, (kind, label) in _LABELS.items():
+    for name, label in _LABELS.items():
         runs = [in_child(["-m", "benchmarks.load.builds", "build", name, str(lake)]) for _ in range(rounds)]
-        found.append(Measured(label, kind, **min(runs, key=lambda run: float(run["seconds"]))))
+        found.append(Measured(*label, **min(runs, key=lambda run: float(run["seconds"]))))
     return found
 
 

@@ -84,8 +84,8 @@ def _publish(connection: psycopg.Connection, lake: Lake) -> Published:
         "(model text primary key, run_id text not null, digest text not null, rows bigint not null)",
     )
     known: dict[str, str] = dict(execute(connection, f"select model, digest from {_NOTE}").fetchall())
-    lake.show_published()
     snapshot = snapshot_of(lake.latest())
+    lake.show(snapshot, lake.models.built)
     contents = [
         _content(lake, model, snapshot.get(model.qualified, {}))
         for model in lake.models.built

@@ -148,7 +148,9 @@ def _copy(
     empty: tuple[None, ...] = (None,) * (len(columns) - 1)
     read = 0
     with connection.cursor() as cursor:
-        cursor.adapters.register_dumper(dict, _JsonText)
+        cursor.adapters.register_dumper(
+            dict, _JsonText
+        )  # `set_types` finds it by its oid, whatever the values are
         with cursor.copy(f"copy {staging(table)} ({names}) from stdin (format binary)".encode()) as copy:
             copy.set_types([*(sql_type(column).lower() for column in columns), *_OBSERVATION.values()])
             for observation in observations:

@@ -211,11 +211,11 @@ class DuckDBEngine:
         )
 
     def collect_ids(self, spec: EntitySpec, files: Sequence[Path], *, observed: bool) -> None:
+        reading, own, wanted = statements.collect_ids(spec, observed=observed)
         for start in range(0, len(files), _FILES_AT_ONCE):
-            reading, *noting = statements.collect_ids(spec, observed=observed)
             self._run(reading, _reading_lines(spec, files[start : start + _FILES_AT_ONCE]))
-            for statement in noting:
-                [(count,)] = self._run(statement)
+            self._run(own)
+            [(count,)] = self._run(wanted)
             self._note_wanted(int(str(count)))
 
     def note_ids(self, spec: EntitySpec, own: Collection[str], wanted: Collection[tuple[str, str]]) -> None:

@@ -321,8 +321,8 @@ order by entity, id
 """
 
 
-def collect_ids(spec: EntitySpec, *, observed: bool) -> tuple[str, ...]:
-    """Statements that note the lines' own ids as known, and the ids they refer to as wanted."""
+def collect_ids(spec: EntitySpec, *, observed: bool) -> tuple[str, str, str]:
+    """Statements that read the lines, note their own ids as known, and the ids they refer to as wanted."""
     listed = "[]::struct(entity varchar, id varchar)[]"
     for reference in spec.references:
         found = f"{{'entity': {_target(reference)}, 'id': id}}"
