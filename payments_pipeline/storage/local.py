@@ -10,10 +10,10 @@ import secrets
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from payments_pipeline.errors import ObjectExists, ObjectMissing, StorageError, VersionConflict
 from payments_pipeline.storage.base import ABSENT, ObjectInfo, Traffic, check_key
@@ -22,6 +22,8 @@ _TEMPORARY = ".tmp-"
 _PRIVATE = {"bronze", "quarantine"}
 _ATTEMPTS = 100
 _LOCK_SECONDS, _LOCK_PAUSE = 5.0, 0.002
+
+_T = TypeVar("_T")
 
 
 class LocalStorage:
@@ -69,7 +71,7 @@ class LocalStorage:
             stream.write(data)
             _sync(stream)
             temporary.replace(path)
-            _sync_folder(path.parent)
+            _sync_folder_if_there(path.parent)
         self.traffic.add(written=len(data))
 
     @contextmanager
@@ -79,7 +81,7 @@ class LocalStorage:
             yield stream
             _sync(stream)
             os.link(temporary, path)
-            _sync_folder(path.parent)
+            _sync_folder_if_there(path.parent)
             self.traffic.add(written=stream.tell())
 
     def adopt(self, path: Path, key: str) -> None:
@@ -88,9 +90,7 @@ class LocalStorage:
             with path.open("rb") as stream:
                 os.fsync(stream.fileno())
                 size = os.fstat(stream.fileno()).st_size
-            self._folder(target.parent)
-            path.replace(target)
-            _sync_folder(target.parent)
+            self._move(path, target)
         self.traffic.add(written=size)
 
     def promote(self, source: str, target: str) -> None:
@@ -98,9 +98,7 @@ class LocalStorage:
         with _explained("publish", path):
             if not origin.exists():
                 raise ObjectMissing(f"{origin} is not there to be published as {path}.")
-            self._folder(path.parent)
-            origin.replace(path)
-            _sync_folder(path.parent)
+            self._move(origin, path)
             self._prune(origin.parent)
 
     def delete(self, key: str) -> None:
@@ -110,8 +108,7 @@ class LocalStorage:
                 path.unlink()
             except FileNotFoundError:
                 return
-            with suppress(FileNotFoundError):  # another delete emptied the folder and removed it
-                _sync_folder(path.parent)
+            _sync_folder_if_there(path.parent)
             self._prune(path.parent)
 
     def list(self, prefix: str) -> Iterator[ObjectInfo]:
@@ -145,8 +142,8 @@ class LocalStorage:
         if self._scratch is None:
             parent = self.root / "_staging"
             with _explained("write", parent):
-                self._folder(parent)
-                self._scratch = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
+                made = self._in_folder(parent, lambda: tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
+                self._scratch = Path(made)
                 self._in_use = os.open(self._scratch, os.O_RDONLY)
                 fcntl.flock(self._in_use, fcntl.LOCK_SH)
         return self._scratch
@@ -189,13 +186,23 @@ class LocalStorage:
             temporary.unlink(missing_ok=True)
 
     def _opened(self, path: Path) -> BinaryIO:
-        """A new file, its folder made first, again if a delete elsewhere just removed the empty folder."""
+        return self._in_folder(path.parent, lambda: path.open("xb"))
+
+    def _move(self, source: Path, target: Path) -> None:
+        self._in_folder(target.parent, lambda: source.replace(target))
+        _sync_folder_if_there(target.parent)
+
+    def _in_folder(self, folder: Path, act: Callable[[], _T]) -> _T:
+        """Make `folder`, then act in it; again if a delete elsewhere just removed the folder, still empty.
+
+        `mkdir` says that a folder exists when it was removed before a second look.
+        """
         for _ in range(_ATTEMPTS):
-            with suppress(FileNotFoundError):
-                self._folder(path.parent)
-                return path.open("xb")
-        self._folder(path.parent)
-        return path.open("xb")
+            with suppress(FileNotFoundError, FileExistsError):
+                self._folder(folder)
+                return act()
+        self._folder(folder)
+        return act()
 
     def _folder(self, folder: Path) -> None:
         """Create `folder`; it survives a power cut then.
@@ -215,6 +222,7 @@ class LocalStorage:
         """Remove folders that became empty, up to the lake itself; one that others are using stays."""
         with suppress(OSError):
             while folder != self.root:
+                self._durable.discard(folder)
                 folder.rmdir()
                 folder = folder.parent
 
@@ -244,6 +252,12 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _sync_folder_if_there(folder: Path) -> None:
+    """Sync a folder, unless a delete elsewhere already emptied and removed it, with what was just put into it."""
+    with suppress(FileNotFoundError):
+        _sync_folder(folder)
 
 
 def _lock(stream: BinaryIO) -> None:

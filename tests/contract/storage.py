@@ -296,10 +296,19 @@ class StorageContract:
 
         def work(number: int) -> object:
             for turn in range(20):
-                if number % 2:
-                    storage.delete("deep/er/gone")
-                else:
-                    storage.put("deep/er/gone", b"%d" % turn)
+                data = b"%d" % turn
+                match number % 4:
+                    case 0:
+                        storage.put("deep/er/gone", data)
+                    case 1:
+                        draft = storage.scratch() / f"{number}"
+                        draft.write_bytes(data)
+                        storage.adopt(draft, "deep/er/gone")
+                    case 2:
+                        storage.put(f"staged/{number}", data)
+                        storage.promote(f"staged/{number}", "deep/er/gone")
+                    case _:
+                        storage.delete("deep/er/gone")
             return None
 
         assert raced(work) == [None] * RACERS
