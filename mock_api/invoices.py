@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from mock_api.catalog import Catalog
 from mock_api.lines import Line
 from mock_api.money import DAY
 from mock_api.payments import Payments
+from mock_api.products import Products
 from mock_api.shapes import Obj, listing, shape
 from mock_api.state import WorldError, require
 
@@ -43,7 +43,7 @@ class Bill:
     metadata: Mapping[str, str] | None = None
 
 
-class Invoices(Payments, Catalog):
+class Invoices(Payments, Products):
     """Every finalized invoice with something due has one payment intent, linked by its invoice payment."""
 
     def __init__(self, seed: int, start: int) -> None:

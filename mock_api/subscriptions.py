@@ -7,12 +7,12 @@ from fractions import Fraction
 from functools import partial
 from typing import Any
 
-from mock_api.catalog import plan_of
 from mock_api.customers import merged, refuse_unknown
 from mock_api.invoices import Bill, Invoices
 from mock_api.lines import Line
 from mock_api.money import DAY, half_up
 from mock_api.periods import period_end
+from mock_api.products import plan_of
 from mock_api.shapes import Obj, listing, shape
 from mock_api.state import WorldError, differences, require
 

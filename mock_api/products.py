@@ -16,7 +16,7 @@ PRODUCT_FIELDS = frozenset(
 INTERVALS = ("day", "week", "month", "year")
 
 
-class Catalog(State):
+class Products(State):
     """What the account sells; objects that refer to a price keep the version they were sold at."""
 
     def create_product(self, **fields: Any) -> Obj:
