@@ -25,7 +25,8 @@ from payments_pipeline.state.head import Head, read_head
 from payments_pipeline.state.manifest import Manifest, Request
 from payments_pipeline.storage import Storage, StorageOptions, open_storage
 from payments_pipeline.stripe.client import ClientOptions, StripeClient
-from payments_pipeline.transform.duckdb_engine import DuckDBEngine, EngineOptions
+from payments_pipeline.transform.connection import EngineOptions
+from payments_pipeline.transform.duckdb_engine import DuckDBEngine
 from payments_pipeline.transform.models import discover, sql_root
 
 MOCK_KEY = "sk_test_mock"

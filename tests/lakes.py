@@ -21,7 +21,8 @@ from payments_pipeline.state.head import RunLine, commit
 from payments_pipeline.state.lease import Holder, Lease
 from payments_pipeline.state.manifest import Extract, Manifest, write_manifest
 from payments_pipeline.storage import LocalStorage, Storage
-from payments_pipeline.transform.duckdb_engine import DuckDBEngine, EngineOptions
+from payments_pipeline.transform.connection import EngineOptions
+from payments_pipeline.transform.duckdb_engine import DuckDBEngine
 from payments_pipeline.transform.models import discover
 
 CREATED = 1_767_225_600

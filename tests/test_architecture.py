@@ -41,7 +41,7 @@ LAYERS = [
 LAYER_OF = {name: number for number, line in enumerate(LAYERS) for name in line.split()}
 
 DOORS = {
-    "duckdb": {"transform/duckdb_engine.py"},
+    "duckdb": {"transform/connection.py", "transform/duckdb_engine.py"},
     "boto3": {"storage/s3_client.py"},
     "botocore": {"storage/s3.py", "storage/s3_client.py"},
     "httpx": {"stripe/wire.py"},
@@ -85,7 +85,7 @@ CALLS = {
         "oltp/ingest.py",
     },
     "random.random": set(),
-    "duckdb.connect": {"transform/duckdb_engine.py"},
+    "duckdb.connect": {"transform/connection.py"},
 }
 """The only modules that may use a name: the clock, the environment and the process belong to the edges."""
 

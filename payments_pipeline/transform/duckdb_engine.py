@@ -1,21 +1,20 @@
-"""DuckDB as the engine: the only module that imports duckdb."""
+"""DuckDB as the engine: what each step of a build is in its SQL."""
 
 from __future__ import annotations
 
 import json
 import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
 
 from payments_pipeline.entities import EntitySpec, duckdb_type
-from payments_pipeline.errors import ModelError, StorageError, UsageError
+from payments_pipeline.errors import ModelError, UsageError
 from payments_pipeline.screen import MAX_RECORD_BYTES
 from payments_pipeline.transform import reach, statements
+from payments_pipeline.transform.connection import Connection, EngineOptions, failure, in_one_line
 from payments_pipeline.transform.engine import BatchCounts, PartitionDigest, Result, UnreadableLines
 from payments_pipeline.transform.models import ModelSpec
 from payments_pipeline.transform.names import relations_in
@@ -25,14 +24,6 @@ _FILES_AT_ONCE = 25
 """Bronze files whose ids are noted together: what they refer to is in memory until it is noted."""
 _WANTED_AT_ONCE = 100_000
 """About so many ids that objects refer to are held in memory; then they go to a file in scratch."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineOptions:
-    """What DuckDB may use: memory (a DuckDB size such as `2GB`; beyond it, it spills to scratch) and threads."""
-
-    memory_limit: str = "2GB"
-    threads: int | None = None
 
 
 class DuckDBEngine:
@@ -48,8 +39,7 @@ class DuckDBEngine:
         scratch: Path,
         options: EngineOptions | None = None,
     ) -> None:
-        self._connection = _hardened([*folders, scratch], scratch, options or EngineOptions())
-        self._worker = ThreadPoolExecutor(1, thread_name_prefix="duckdb")
+        self._connection = Connection([*folders, scratch], scratch, options or EngineOptions())
         self._scratch = scratch
         self._wanted = 0
         self._put_aside: list[Path] = []
@@ -192,16 +182,15 @@ class DuckDBEngine:
 
     def query(self, sql: str) -> Result:
         try:
-            kinds = [statement.type for statement in self._connection.extract_statements(sql)]
-            if kinds != [duckdb.StatementType.SELECT]:
+            if not self._connection.is_one_select(sql):
                 raise UsageError(
                     "the query must be one SELECT (or FROM, VALUES, DESCRIBE, SUMMARIZE, SHOW); nothing was run."
                 )
-            return self._execute(sql, {})
+            return self._connection.run(sql, {})
         except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
-            raise _failure("the query", error) from error
+            raise failure("the query", error) from error
         except duckdb.Error as error:
-            raise UsageError(f"the query cannot be run: {_in_one_line(error)}") from error
+            raise UsageError(f"the query cannot be run: {in_one_line(error)}") from error
 
     def unreconciled(
         self, spec: EntitySpec, model: ModelSpec, files: Sequence[Path]
@@ -256,7 +245,6 @@ class DuckDBEngine:
         self._run("detach views")
 
     def close(self) -> None:
-        self._worker.shutdown()
         self._connection.close()
 
     def _note_wanted(self, count: int) -> None:
@@ -297,54 +285,9 @@ class DuckDBEngine:
 
     def _run(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[tuple[object, ...]]:
         try:
-            return self._execute(sql, parameters or {}).rows
+            return self._connection.run(sql, parameters or {}).rows
         except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
-            raise _failure("the transformation", error) from error
-
-    def _execute(self, sql: str, parameters: Mapping[str, object]) -> Result:
-        """Run a statement in the worker thread: this one stays open to signals, which would wait for DuckDB else."""
-        running = self._worker.submit(_answer, self._connection, sql, parameters)
-        try:
-            return running.result()
-        except BaseException:
-            if not running.done():
-                self._connection.interrupt()
-            raise
-
-
-def _hardened(folders: Sequence[Path], scratch: Path, options: EngineOptions) -> duckdb.DuckDBPyConnection:
-    """A connection that reads and writes only below `folders` and loads nothing from elsewhere."""
-    connection = duckdb.connect(
-        ":memory:",
-        config={
-            "autoinstall_known_extensions": "false",
-            "autoload_known_extensions": "false",
-            "allow_community_extensions": "false",
-            "python_enable_replacements": "false",
-        },
-    )
-    allowed = ", ".join(_text(f"{folder}/") for folder in folders)
-    settings = [
-        "timezone = 'UTC'",
-        "parquet_metadata_cache = true",
-        f"memory_limit = {_text(options.memory_limit)}",
-        *([f"threads = {options.threads}"] if options.threads else []),
-        f"temp_directory = {_text(str(scratch / 'spill'))}",
-        f"allowed_directories = [{allowed}]",
-        "allow_persistent_secrets = false",
-        "enable_external_access = false",
-        "enable_progress_bar = false",
-        "lock_configuration = true",
-    ]
-    for setting in settings:
-        connection.execute(f"set {setting}")
-    return connection
-
-
-def _answer(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, object]) -> Result:
-    cursor = connection.execute(sql, dict(parameters))
-    columns = tuple(str(column[0]) for column in cursor.description or ())
-    return Result(columns, cursor.fetchall())
+            raise failure("the transformation", error) from error
 
 
 def _reading_lines(spec: EntitySpec, files: Sequence[Path]) -> dict[str, object]:
@@ -363,24 +306,9 @@ def _about(model: ModelSpec) -> Iterator[None]:
         yield
     except duckdb.Error as error:
         raise ModelError(
-            f"sql/{model.layer}/{model.name}.sql cannot be run: {_in_one_line(error)}. "
+            f"sql/{model.layer}/{model.name}.sql cannot be run: {in_one_line(error)}. "
             "Nothing was published; correct the file."
         ) from error
-
-
-def _in_one_line(error: duckdb.Error) -> str:
-    return " ".join(str(error).split())
-
-
-def _failure(what: str, error: duckdb.Error) -> StorageError:
-    remedy = "free space"
-    if isinstance(error, duckdb.OutOfMemoryException):
-        remedy = "raise DUCKDB_MEMORY_LIMIT"
-    elif "Too many open files" in str(error):
-        remedy = "raise the limit on open files (ulimit -n)"
-    return StorageError(
-        f"{what} could not be processed: {_in_one_line(error)}. Nothing was published; {remedy} and run again."
-    )
 
 
 def _built(model: ModelSpec) -> str:

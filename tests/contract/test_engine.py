@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import ModelError
 from payments_pipeline.flow import EPOCH_DT
-from payments_pipeline.transform.duckdb_engine import DuckDBEngine, EngineOptions
+from payments_pipeline.transform.connection import EngineOptions
+from payments_pipeline.transform.duckdb_engine import DuckDBEngine
 from payments_pipeline.transform.engine import UnreadableLines
 from payments_pipeline.transform.models import ModelSpec
 from payments_pipeline.transform.statements import text

@@ -11,7 +11,8 @@ import pytest
 
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import PipelineError, StorageError, UsageError
-from payments_pipeline.transform.duckdb_engine import DuckDBEngine, EngineOptions
+from payments_pipeline.transform.connection import EngineOptions
+from payments_pipeline.transform.duckdb_engine import DuckDBEngine
 
 CHARGES = ENTITIES["charges"]
 
@@ -141,7 +142,7 @@ def test_the_engine_cannot_be_left(fort: Fort, name: str) -> None:
     """Every attempt is refused, as a question and, were it one, by the locked connection below."""
     fort.refuses(ESCAPES[name])
     with pytest.raises(duckdb.Error):
-        fort.engine._connection.execute(fort.filled(ESCAPES[name]))
+        fort.engine._connection.run(fort.filled(ESCAPES[name]), {})
 
 
 @pytest.mark.parametrize("name", WRITES)

@@ -13,7 +13,8 @@ from payments_pipeline.bronze import Landed, PartNames, write_pages
 from payments_pipeline.entities import ENTITIES, EntitySpec
 from payments_pipeline.flow import Page, RunContext
 from payments_pipeline.storage import LocalStorage
-from payments_pipeline.transform.duckdb_engine import DuckDBEngine, EngineOptions
+from payments_pipeline.transform.connection import EngineOptions
+from payments_pipeline.transform.duckdb_engine import DuckDBEngine
 
 NOW = datetime(2026, 9, 9, tzinfo=UTC)
 RUN = RunContext("run-1", 1, NOW, 0)

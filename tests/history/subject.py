@@ -30,7 +30,8 @@ from payments_pipeline.state.head import read_head
 from payments_pipeline.state.manifest import Manifest, Request
 from payments_pipeline.storage import LocalStorage, Storage
 from payments_pipeline.stripe.client import ClientOptions, StripeClient
-from payments_pipeline.transform.duckdb_engine import DuckDBEngine, EngineOptions
+from payments_pipeline.transform.connection import EngineOptions
+from payments_pipeline.transform.duckdb_engine import DuckDBEngine
 from payments_pipeline.transform.models import Models, discover, sql_root
 from tests.history.changes import happen
 from tests.history.mirror import Mirror

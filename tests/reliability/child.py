@@ -32,7 +32,8 @@ from payments_pipeline.settings import Settings
 from payments_pipeline.state.head import read_head
 from payments_pipeline.state.lease import Lease
 from payments_pipeline.state.manifest import Request
-from payments_pipeline.transform.duckdb_engine import DuckDBEngine, EngineOptions
+from payments_pipeline.transform.connection import EngineOptions
+from payments_pipeline.transform.duckdb_engine import DuckDBEngine
 from payments_pipeline.transform.models import Models, discover, sql_root
 from tests.reliability.disk import Disk, Fault, install
 from tests.reliability.points import NamedStorage

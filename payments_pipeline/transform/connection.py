@@ -1,0 +1,105 @@
+"""The connection to DuckDB: locked down, and run in a thread of its own so that signals are heard."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from payments_pipeline.errors import StorageError
+from payments_pipeline.transform.engine import Result
+from payments_pipeline.transform.statements import text
+
+
+@dataclass(frozen=True, slots=True)
+class EngineOptions:
+    """What DuckDB may use: memory (a DuckDB size such as `2GB`; beyond it, it spills to scratch) and threads."""
+
+    memory_limit: str = "2GB"
+    threads: int | None = None
+
+
+class Connection:
+    """An in-memory DuckDB that reads and writes only below `folders`, spills to `scratch` and loads nothing."""
+
+    def __init__(self, folders: Sequence[Path], scratch: Path, options: EngineOptions) -> None:
+        self._connection = _hardened(folders, scratch, options)
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="duckdb")
+
+    def run(self, sql: str, parameters: Mapping[str, object]) -> Result:
+        """Run statements in the worker thread: this one stays open to signals, which would wait for DuckDB else.
+
+        The answer is that of the last one; raises what DuckDB raises.
+        """
+        running = self._worker.submit(_answer, self._connection, sql, parameters)
+        try:
+            return running.result()
+        except BaseException:
+            if not running.done():
+                self._connection.interrupt()
+            raise
+
+    def is_one_select(self, sql: str) -> bool:
+        """Whether the text is a single statement that only reads."""
+        kinds = [statement.type for statement in self._connection.extract_statements(sql)]
+        return kinds == [duckdb.StatementType.SELECT]
+
+    def close(self) -> None:
+        """Give back memory and temporary files."""
+        self._worker.shutdown()
+        self._connection.close()
+
+
+def _hardened(folders: Sequence[Path], scratch: Path, options: EngineOptions) -> duckdb.DuckDBPyConnection:
+    """A connection that reads and writes only below `folders` and loads nothing from elsewhere."""
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "autoinstall_known_extensions": "false",
+            "autoload_known_extensions": "false",
+            "allow_community_extensions": "false",
+            "python_enable_replacements": "false",
+        },
+    )
+    allowed = ", ".join(text(f"{folder}/") for folder in folders)
+    settings = [
+        "timezone = 'UTC'",
+        "parquet_metadata_cache = true",
+        f"memory_limit = {text(options.memory_limit)}",
+        *([f"threads = {options.threads}"] if options.threads else []),
+        f"temp_directory = {text(str(scratch / 'spill'))}",
+        f"allowed_directories = [{allowed}]",
+        "allow_persistent_secrets = false",
+        "enable_external_access = false",
+        "enable_progress_bar = false",
+        "lock_configuration = true",
+    ]
+    for setting in settings:
+        connection.execute(f"set {setting}")
+    return connection
+
+
+def _answer(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, object]) -> Result:
+    cursor = connection.execute(sql, dict(parameters))
+    columns = tuple(str(column[0]) for column in cursor.description or ())
+    return Result(columns, cursor.fetchall())
+
+
+def failure(what: str, error: duckdb.Error) -> StorageError:
+    """What to tell a user when DuckDB ran out of memory, disk or files."""
+    remedy = "free space"
+    if isinstance(error, duckdb.OutOfMemoryException):
+        remedy = "raise DUCKDB_MEMORY_LIMIT"
+    elif "Too many open files" in str(error):
+        remedy = "raise the limit on open files (ulimit -n)"
+    return StorageError(
+        f"{what} could not be processed: {in_one_line(error)}. Nothing was published; {remedy} and run again."
+    )
+
+
+def in_one_line(error: duckdb.Error) -> str:
+    """DuckDB's message without line breaks."""
+    return " ".join(str(error).split())
