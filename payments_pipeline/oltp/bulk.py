@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import psycopg
 from sqlalchemy import Table
 
-from payments_pipeline.oltp.sql import execute, name
+from payments_pipeline.oltp.sql import execute, execute_all, name
 from payments_pipeline.oltp.stage import staging
 
 _WORTH_IT = 10_000
@@ -20,12 +20,13 @@ _WORTH_IT = 10_000
 
 @dataclass(frozen=True, slots=True)
 class TakenOff:
-    """`statements` put the references and indexes back; `empty`: the filled tables without rows.
+    """The statements that put references and indexes back; `empty`: the filled tables without rows.
 
     Every filled table is locked until the transaction ends: what is empty stays so for everybody else.
     """
 
-    statements: tuple[str, ...]
+    references: tuple[str, ...]
+    indexes: tuple[str, ...]
     empty: tuple[Table, ...]
 
 
@@ -35,20 +36,14 @@ def take_off(connection: psycopg.Connection, tables: Sequence[Table]) -> TakenOf
     if filling:
         # Not left to the drops: a table may have nothing to drop. Whoever is writing to one is waited for, and seen.
         execute(connection, f"lock table {', '.join(table.name for table in filling)}")
-    statements = [
-        pair for table in filling for pair in (*_references(connection, table), *_indexes(connection, table))
-    ]
-    for drop, _ in statements:
-        execute(connection, drop)
-    empty = tuple(table for table in filling if not _has_row(connection, table, 0))
-    return TakenOff(tuple(create for _, create in reversed(statements)), empty)
-
-
-def put_back(connection: psycopg.Connection, taken_off: TakenOff) -> None:
-    """Create them again, which checks every reference; deferred ones of other tables are checked first."""
-    execute(connection, "set constraints all immediate")
-    for statement in taken_off.statements:
-        execute(connection, statement)
+    references = [pair for table in filling for pair in _references(connection, table)]
+    indexes = [pair for table in filling for pair in _indexes(connection, table)]
+    execute_all(connection, [drop for drop, _ in (*references, *indexes)])
+    return TakenOff(
+        references=tuple(create for _, create in references),
+        indexes=tuple(create for _, create in indexes),
+        empty=tuple(table for table in filling if not _has_row(connection, table, 0)),
+    )
 
 
 def _is_mostly_new(connection: psycopg.Connection, table: Table) -> bool:

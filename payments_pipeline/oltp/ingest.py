@@ -100,7 +100,7 @@ def _complete(
     """Ask for every object that lists do not show: those that the tables hold as living, and those referred to."""
     asked: set[tuple[str, str]] = set()
     link_charges(connection, tables)
-    referred = {table.name: missing_parents(table, tables, held=False) for table in tables}
+    referred = {table.name: missing_parents(table, tables, tables, held=False) for table in tables}
     queries = {table.name: f"{_unlisted(table)} union {referred[table.name]}" for table in tables}
     while (
         wanted := {(table, key) for table, query in queries.items() for key in _ids(connection, query)}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from sqlalchemy import Column, Table
 
-from payments_pipeline.oltp.bulk import put_back, take_off
-from payments_pipeline.oltp.sql import execute, name
+from payments_pipeline.oltp.bulk import TakenOff, take_off
+from payments_pipeline.oltp.sql import execute, execute_all, name
 from payments_pipeline.oltp.stage import staging
 from payments_pipeline.oltp.tables import TABLES, content_columns, parents
 
@@ -87,11 +88,13 @@ def expected(table: Table) -> str:
     return f"select {values}, staged.observed_at from {staging(table)} as staged{link} where not staged.gone"
 
 
-def missing_parents(parent: Table, staged: Sequence[Table], *, held: bool = True) -> str:
-    """A SELECT of the ids that staged objects refer to, and that are neither staged nor (if `held`) in the table."""
+def missing_parents(
+    parent: Table, children: Iterable[Table], staged: Sequence[Table], *, held: bool = True
+) -> str:
+    """A SELECT of the ids that staged `children` refer to, and that are neither staged nor (if `held`) in the table."""
     references = " union ".join(
         f"select {name(column.name)} as id from ({expected(child)}) as child"
-        for child in staged
+        for child in children
         for column, target in parents(child)
         if target is parent
     )
@@ -106,15 +109,10 @@ def missing_parents(parent: Table, staged: Sequence[Table], *, held: bool = True
 def _merge_all(connection: psycopg.Connection, tables: Sequence[Table]) -> list[Merged]:
     link_charges(connection, tables)
     taken_off = take_off(connection, tables)
-    stubs = {
-        parent.name: execute(
-            connection,
-            f"insert into {parent.name} (id) {missing_parents(parent, tables)} on conflict do nothing",
-        ).rowcount
-        for parent in TABLES.values()
-    }
+    empty = taken_off.empty
+    stubs = _add_stubs(connection, [table for table in tables if table not in empty], tables)
     merged = {
-        table.name: _fill(connection, table) if table in taken_off.empty else _merge(connection, table)
+        table.name: _fill(connection, table) if table in empty else _merge(connection, table)
         for table in tables
     }
     execute(
@@ -123,13 +121,45 @@ def _merge_all(connection: psycopg.Connection, tables: Sequence[Table]) -> list[
         "where link.id = charges.id and charges.invoice_id is distinct from link.invoice_id "
         "and not charges.is_stub and charges.raw ->> 'invoice' is null",
     )
-    put_back(connection, taken_off)
+    stubs += _put_back(connection, taken_off, tables)
     nothing = (0, 0, 0, 0)
     return [
         Merged(table, *merged.get(table, nothing), stubs=stubs[table])
         for table in TABLES
         if table in merged or stubs[table]
     ]
+
+
+def _put_back(connection: psycopg.Connection, taken_off: TakenOff, tables: Sequence[Table]) -> Counter[str]:
+    """Put back what was taken off. Only if a reference leads nowhere, look for parents of what was filled; the stubs.
+
+    All that is staged for an empty table is in it now, so its references say whether a parent is missing.
+    """
+    stubs: Counter[str] = Counter()
+    execute(connection, "set constraints all immediate")  # while checks wait, no constraint can be added
+    try:
+        with connection.transaction():
+            execute_all(connection, taken_off.references)
+    except psycopg.errors.ForeignKeyViolation:
+        stubs = _add_stubs(connection, taken_off.empty, tables)
+        execute_all(connection, taken_off.references)
+    execute_all(connection, taken_off.indexes)
+    return stubs
+
+
+def _add_stubs(
+    connection: psycopg.Connection, children: Iterable[Table], tables: Sequence[Table]
+) -> Counter[str]:
+    """Make a stub of every missing parent; how many for each table."""
+    return Counter(
+        {
+            parent.name: execute(
+                connection,
+                f"insert into {parent.name} (id) {missing_parents(parent, children, tables)} on conflict do nothing",
+            ).rowcount
+            for parent in TABLES.values()
+        }
+    )
 
 
 def _fill(connection: psycopg.Connection, table: Table) -> tuple[int, int, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import psycopg
@@ -14,6 +15,12 @@ _DIALECT = postgresql.dialect()  # type: ignore[no-untyped-call]  # SQLAlchemy l
 def execute(connection: psycopg.Connection, statement: str, *values: object) -> psycopg.Cursor:
     """Run a statement; values are always parameters."""
     return connection.execute(statement.encode(), values or None)
+
+
+def execute_all(connection: psycopg.Connection, statements: Iterable[str]) -> None:
+    """Run one statement after the other."""
+    for statement in statements:
+        execute(connection, statement)
 
 
 def name(identifier: str) -> str:

@@ -86,8 +86,9 @@ def create_staging(connection: psycopg.Connection, table: Table) -> None:
 
     A row with `gone` says only that the object was seen to be deleted.
     """
-    columns = [f"{name(column.name)} {sql_type(column)}" for column in content_columns(table)]
-    columns += [f"{column} {kind} not null" for column, kind in _OBSERVATION.items()]
+    # What every statement asks of each row comes first, where it is found without reading the others.
+    columns = [f"{column} {kind} not null" for column, kind in _OBSERVATION.items()]
+    columns += [f"{name(column.name)} {sql_type(column)}" for column in content_columns(table)]
     execute(connection, f"drop table if exists {staging(table)}")
     execute(connection, f"create temporary table {name('stage_' + table.name)} ({', '.join(columns)})")
     # For the planner a sample of some thousand ids is enough; the default would read most of the table.
