@@ -37,7 +37,8 @@ from payments_pipeline.stripe.client import StripeClient
 from payments_pipeline.transform.models import ModelSpec
 from payments_pipeline.webhooks.roll import Notices, settle, take_notices
 
-_IDS_PER_PART = 500
+_IDS_PER_PART = (10, 500)
+"""Fewer make a part only if there are no more: each part is a file, a call to the store and a line of the manifest."""
 _PAGES_PER_PART = 40
 """A killed run lists no more than that again for each window it was listing."""
 
@@ -254,12 +255,12 @@ class Extraction:
         return model
 
     def _retrievals(self, found: Sequence[tuple[str, str, int | None]]) -> list[Job]:
-        """Jobs for (entity, id, when an event says it was deleted), so that every worker gets a share."""
-        jobs = []
+        """Jobs for (entity, id, when an event says it was deleted), so that many workers get a share worth a part."""
+        jobs, (least, most) = [], _IDS_PER_PART
         for name, spec in ENTITIES.items():
             mine = [(object_id, gone) for entity, object_id, gone in found if entity == name]
-            share = min(_IDS_PER_PART, -(-len(mine) // self._fetching.workers))
-            for start in range(0, len(mine), max(1, share)):
+            share = min(most, max(least, -(-len(mine) // self._fetching.workers)))
+            for start in range(0, len(mine), share):
                 some = mine[start : start + share]
                 gone_at = {object_id: gone for object_id, gone in some if gone is not None}
                 jobs.append(Job(spec, ids=tuple(object_id for object_id, _ in some), deleted_at=gone_at))

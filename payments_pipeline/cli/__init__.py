@@ -125,8 +125,11 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         code: int | None = commands.main(
             list(arguments), prog_name="payments-pipeline", standalone_mode=False, obj=environ
         )
-    except click.ClickException as error:
-        return _ended(2, f"error: {error.format_message()}")
+    except click.exceptions.NoArgsIsHelpError as error:
+        return _ended(2, error.format_message())
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "payments-pipeline"
+        return _ended(2, f"error: {error.format_message()} See {path} --help.")
     except Terminated:
         return _ended(143, "stopped by SIGTERM: nothing was half published, it is safe to run again.")
     except (KeyboardInterrupt, click.Abort):

@@ -111,6 +111,20 @@ def test_silver_is_the_truth_as_of_each_last_observation(lake: Path) -> None:
     assert rebuilt.publish.written == 0
 
 
+def test_objects_read_one_by_one_share_their_parts(lake: Path) -> None:
+    """Twelve changed customers make two parts, not one for each thread that could ask for one."""
+    with account_of(days=2, customers_per_day=8) as account:
+        run(lake, account)
+        with account.world.lock:
+            living = [row["id"] for row in account.world.rows("customers") if not row.get("deleted")][:12]
+            for customer in living:
+                account.world.update_customer(customer, name="New Name")
+        account.clock.advance(60)
+        parts = [part.key for part in run(lake, account).extract.parts if part.entity == "customers"]
+    retrieved = [(lake / key).read_text().count('"source":"retrieve"') for key in parts]
+    assert sorted(filter(None, retrieved)) == [2, 10]
+
+
 def _sums(rows: list[dict[str, Any]], column: str) -> dict[str, int]:
     totals: Counter[str] = Counter()
     for row in rows:

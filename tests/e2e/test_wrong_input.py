@@ -66,6 +66,15 @@ def test_a_wrong_argument_gets_one_line_and_changes_nothing(
     assert files_of(copy) == before
 
 
+def test_a_wrong_option_is_answered_with_where_to_look(command: Command) -> None:
+    """The help of the command that was asked for; without any command, the help itself."""
+    assert refusal(command("status", "--lak", "x"), 2).endswith("See payments-pipeline status --help.")
+    assert refusal(command("--lake", "x", "status"), 2).endswith("See payments-pipeline --help.")
+    alone = command()
+    assert (alone.returncode, alone.stdout) == (2, "")
+    assert alone.stderr.startswith("Usage: payments-pipeline")
+
+
 @pytest.mark.parametrize("start", ["2026-09-03T09:36:00", "2026-09-04", "2100-01-01"])
 @pytest.mark.parametrize("name", ["run-pipeline", "backfill"])
 def test_a_range_that_has_not_begun_is_refused(

@@ -326,7 +326,7 @@ MUTANTS = (
     Mutant(
         "a new object's folder is not synced",
         f"{P}/storage/local.py",
-        "            os.link(temporary, path)\n            _sync_folder(path.parent)\n",
+        "            os.link(temporary, path)\n            _sync_folder_if_there(path.parent)\n",
         "            os.link(temporary, path)\n",
         ORDER,
     ),

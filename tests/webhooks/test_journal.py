@@ -14,8 +14,15 @@ from payments_pipeline.errors import StorageError
 from payments_pipeline.lake import Lake
 from payments_pipeline.storage import LocalStorage, MemoryStorage, Storage
 from payments_pipeline.webhooks.journal import Journal
-from tests.lakes import Clock
+from tests.lakes import Clock, open_small_lake
 from tests.webhooks.events import kept, lines, rolled, screened
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Iterator[Lake]:
+    """A lake on disk that no run has ever touched."""
+    with open_small_lake(tmp_path / "lake", clock=Clock()) as made:
+        yield made
 
 
 @pytest.fixture(params=["local", "memory"])

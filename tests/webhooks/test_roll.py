@@ -28,6 +28,13 @@ from tests.lakes import Clock, open_small_lake
 from tests.webhooks.events import kept, lines, rolled, screened
 
 
+@pytest.fixture
+def lake(tmp_path: Path) -> Iterator[Lake]:
+    """A lake on disk that no run has ever touched."""
+    with open_small_lake(tmp_path / "lake", clock=Clock()) as made:
+        yield made
+
+
 def test_a_roll_makes_one_part_of_a_book(lake: Lake) -> None:
     """Its lines are the book's, in order; the book is gone, and `verify` and `gc` know the part."""
     journal = Journal(lake.storage, Clock())
