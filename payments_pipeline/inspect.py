@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TypeVar
 
+from payments_pipeline.build import model_version
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import PipelineError, StorageError
 from payments_pipeline.lake import Lake
@@ -76,17 +77,21 @@ def read_status(storage: Storage, now: datetime) -> Status:
     )
 
 
-def run_query(lake: Lake, sql: str, *, sleep: Callable[[float], None] = time.sleep) -> Result:
+def run_query(
+    lake: Lake, sql: str, *, whole_below: int = 2**20, sleep: Callable[[float], None] = time.sleep
+) -> Result:
     """The answer to `sql` over one publication, all of it; asked again if a run published meanwhile.
 
-    Only files of models that it names are read. `StorageError` if a run keeps publishing, or was killed while it did.
+    Only files of models that it names are read. Of a lake that is elsewhere, only files that its filters leave are
+    fetched, and of those from `whole_below` bytes on only columns that it needs: for a smaller one, one request more
+    would take as long as the whole. `StorageError` if a run keeps publishing, or was killed while it did.
     """
 
     def answer() -> Result:
-        lake.show_published(lake.engine.named_in(sql))
-        if "webhook_reconciliation" in sql.lower():
-            show_reconciliation(lake)
-        return lake.engine.query(sql)
+        with showing(lake, lake.engine.named_in(sql), whole_below):
+            if "webhook_reconciliation" in sql.lower():
+                show_reconciliation(lake)
+            return lake.engine.query(sql)
 
     return consistently(lake, answer, sleep=sleep)
 
@@ -117,6 +122,31 @@ def consistently(
                     raise
         sleep(_PAUSE_SECONDS)
     raise _no_state(lake.storage)
+
+
+@contextmanager
+def showing(lake: Lake, named: Collection[str] | None, whole_below: int) -> Iterator[None]:
+    """Let SQL see what is published until the block ends, see `Lake.show_published` and `run_query`.
+
+    What a lake elsewhere holds is fetched when a statement scans it.
+    """
+    remote = lake.storage.remote
+    if remote is None:
+        lake.show_published(named)
+        yield
+        return
+    from payments_pipeline.excerpts import Excerpts  # noqa: PLC0415 - pyarrow's datasets take long to import
+
+    latest = {name: listed for name, listed in lake.latest(named).items() if listed.partitions}
+    with Excerpts(lake.storage, remote, lake.verified, whole_below) as excerpts:
+        for model in lake.models.built:
+            document = latest.get(model.qualified)
+            if document is None:
+                lake.engine.show(model, [])
+            else:
+                is_current = document.version == model_version(model, lake.engine)
+                excerpts.show(lake.engine, model, document.partitions, pruned=is_current)
+        yield
 
 
 def _no_state(storage: Storage) -> StorageError:

@@ -16,6 +16,14 @@ from payments_pipeline.transform.engine import Engine
 from payments_pipeline.transform.models import Models, ModelSpec
 
 
+def not_as_written(storage: Storage, partition: Partition) -> CorruptObject:
+    """The error for a partition whose object is another than the recorded one."""
+    return CorruptObject(
+        f"{storage.url}/{partition.key} is not the file that was written (its sha256 differs). "
+        "It was not served; 'payments-pipeline rebuild' makes it again from bronze, which is safe."
+    )
+
+
 class VerifiedFiles:
     """Local files of partitions whose bytes are those that were recorded; each is read once per process."""
 
@@ -29,10 +37,7 @@ class VerifiedFiles:
         if seen not in self._seen:
             path = self._storage.localize(partition.key)
             if file_sha256(path) != partition.sha256:
-                raise CorruptObject(
-                    f"{self._storage.url}/{partition.key} is not the file that was written (its sha256 differs). "
-                    "It was not served; 'payments-pipeline rebuild' makes it again from bronze, which is safe."
-                )
+                raise not_as_written(self._storage, partition)
             self._seen[seen] = path
         return self._seen[seen]
 
@@ -56,10 +61,10 @@ class Lake:
     clock: Clock
     reporter: Reporter
 
-    def latest(self) -> Mapping[str, Latest]:
-        """The published state of every model, links included, that has one."""
-        models = (*self.models.built, *self.models.links)
-        return read_latest(self.storage, [model.qualified for model in models])
+    def latest(self, named: Collection[str] | None = None) -> Mapping[str, Latest]:
+        """The published state of every model, links included, that has one; with `named` (qualified names), of those."""
+        names = [model.qualified for model in (*self.models.built, *self.models.links)]
+        return read_latest(self.storage, [name for name in names if named is None or name in named])
 
     def intact(self) -> Mapping[str, Latest]:
         """`latest`, in which a partition whose file is damaged or gone has no digest: what is built differs from it."""

@@ -7,7 +7,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from payments_pipeline.errors import UsageError
-from payments_pipeline.storage.base import ABSENT, ObjectInfo, Storage, StorageOptions, Traffic, is_key
+from payments_pipeline.storage.base import (
+    ABSENT,
+    ObjectInfo,
+    Remote,
+    Storage,
+    StorageOptions,
+    Traffic,
+    is_key,
+)
 from payments_pipeline.storage.local import LocalStorage
 from payments_pipeline.storage.memory import MemoryStorage
 
@@ -17,6 +25,7 @@ __all__ = [
     "LocalStorage",
     "MemoryStorage",
     "ObjectInfo",
+    "Remote",
     "Storage",
     "StorageOptions",
     "Traffic",

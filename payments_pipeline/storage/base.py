@@ -63,6 +63,15 @@ class StorageOptions:
     kms_key_id: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Vouched:
+    """What a store says of an object: its version, its size and the SHA-256 that the store computed of its bytes."""
+
+    version: str
+    size: int
+    sha256: str
+
+
 class Traffic:
     """How many bytes of objects went in and out of a storage since it was opened; threads may count at once."""
 
@@ -78,6 +87,16 @@ class Traffic:
             self.bytes_written += written
 
 
+class Remote(Protocol):
+    """Reads objects in parts, where fetching whole ones costs something. Errors are those of `Storage`."""
+
+    def vouched(self, key: str) -> Vouched | None:
+        """What the store vouches for, also on the way to here; None if it does not: only the whole object is proof."""
+
+    def read_range(self, key: str, start: int, stop: int, *, version: str) -> bytes:
+        """The bytes from `start` up to `stop` of the version; `VersionConflict` if the object is another by now."""
+
+
 class Storage(Protocol):
     """Durable objects under `/`-separated keys.
 
@@ -87,6 +106,8 @@ class Storage(Protocol):
 
     url: str
     traffic: Traffic
+    remote: Remote | None
+    """None where objects are at hand."""
 
     def read(self, key: str) -> bytes:
         """The object's bytes; `ObjectMissing` if it is not there."""

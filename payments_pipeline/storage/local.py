@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from payments_pipeline.errors import ObjectExists, ObjectMissing, StorageError, VersionConflict
-from payments_pipeline.storage.base import ABSENT, ObjectInfo, Traffic, check_key
+from payments_pipeline.storage.base import ABSENT, ObjectInfo, Remote, Traffic, check_key
 
 _TEMPORARY = ".tmp-"
 _PRIVATE = {"bronze", "quarantine"}
@@ -38,6 +38,7 @@ class LocalStorage:
         self.root = root.absolute()
         self.url = str(self.root)
         self.traffic = Traffic()
+        self.remote: Remote | None = None
         self._counted: set[tuple[str, int]] = set()
         self._scratch: Path | None = None
         self._in_use: int | None = None

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from payments_pipeline.errors import ObjectExists, ObjectMissing, VersionConflict
-from payments_pipeline.storage.base import ABSENT, ObjectInfo, Traffic, check_key
+from payments_pipeline.storage.base import ABSENT, ObjectInfo, Remote, Traffic, check_key
 
 
 class MemoryStorage:
@@ -23,6 +23,7 @@ class MemoryStorage:
     def __init__(self, name: str = "lake") -> None:
         self.url = f"memory://{name}"
         self.traffic = Traffic()
+        self.remote: Remote | None = None
         self._objects: dict[str, tuple[bytes, float]] = {}
         self._lock = threading.RLock()
         self._scratch: Path | None = None

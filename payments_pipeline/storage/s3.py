@@ -17,8 +17,17 @@ from typing import TYPE_CHECKING, BinaryIO, Literal, TypedDict
 from botocore.exceptions import BotoCoreError, ClientError
 
 from payments_pipeline.errors import CorruptObject, ObjectExists, ObjectMissing, VersionConflict
-from payments_pipeline.storage.base import ABSENT, ObjectInfo, StorageOptions, Traffic, check_key, is_key
+from payments_pipeline.storage.base import (
+    ABSENT,
+    ObjectInfo,
+    Remote,
+    StorageOptions,
+    Traffic,
+    check_key,
+    is_key,
+)
 from payments_pipeline.storage.s3_client import again, code_of, connect, explained, receiving
+from payments_pipeline.storage.s3_ranges import S3Ranges
 
 if TYPE_CHECKING:
     from types_boto3_s3.type_defs import CompletedPartTypeDef, GetObjectOutputTypeDef
@@ -57,6 +66,7 @@ class S3Storage:
         self._encryption = _encryption(chosen)
         with explained(self.url):
             self._client = connect(chosen.region)
+        self.remote: Remote | None = S3Ranges(self._client, bucket, self._prefix, self.traffic)
         self._copies: dict[str, tuple[str, Path]] = {}
         self._documents: dict[str, tuple[str, bytes]] = {}
         self._scratch: Path | None = None
@@ -106,6 +116,7 @@ class S3Storage:
                 Bucket=self._bucket,
                 Key=name,
                 CopySource={"Bucket": self._bucket, "Key": origin},
+                ChecksumAlgorithm="SHA256",
                 **self._encryption,
             )
         self.delete(source)

@@ -6,12 +6,16 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 
 from payments_pipeline.errors import StorageError
 from payments_pipeline.transform.engine import Result
 from payments_pipeline.transform.statements import text
+
+if TYPE_CHECKING:
+    from payments_pipeline.transform.lazy import LazyDataset
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,19 +32,31 @@ class Connection:
     def __init__(self, folders: Sequence[Path], scratch: Path, options: EngineOptions) -> None:
         self._connection = _hardened(folders, scratch, options)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="duckdb")
+        self._lazy: dict[str, LazyDataset] = {}
 
     def run(self, sql: str, parameters: Mapping[str, object]) -> Result:
         """Run statements in the worker thread: this one stays open to signals, which would wait for DuckDB else.
 
-        The answer is that of the last one; raises what DuckDB raises.
+        The answer is that of the last one; raises what DuckDB raises, or a registered dataset while it was scanned.
         """
         running = self._worker.submit(_answer, self._connection, sql, parameters)
         try:
             return running.result()
+        except duckdb.Error:
+            for dataset in self._lazy.values():
+                dataset.explain()
+            raise
         except BaseException:
+            for dataset in self._lazy.values():
+                dataset.stop()
             if not running.done():
                 self._connection.interrupt()
             raise
+
+    def register(self, relation: str, dataset: LazyDataset) -> None:
+        """Let SQL see the dataset under that name, which it may have had before; what it cannot fetch, `run` raises."""
+        self._connection.register(relation, dataset)
+        self._lazy[relation] = dataset
 
     def is_one_select(self, sql: str) -> bool:
         """Whether the text is a single statement that only reads."""

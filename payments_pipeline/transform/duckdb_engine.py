@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import duckdb
 
@@ -18,6 +19,9 @@ from payments_pipeline.transform.connection import Connection, EngineOptions, fa
 from payments_pipeline.transform.engine import BatchCounts, PartitionDigest, Result, UnreadableLines
 from payments_pipeline.transform.models import ModelSpec
 from payments_pipeline.transform.names import relations_in
+
+if TYPE_CHECKING:
+    from payments_pipeline.transform.lazy import LazyDataset
 
 _SCHEMAS = ("bronze", "silver", "gold", "marts", "links", "built")
 _FILES_AT_ONCE = 25
@@ -129,6 +133,12 @@ class DuckDBEngine:
             else:
                 self._show(model.qualified, statements.empty_of(model), files)
             self._run(f"drop table if exists {_built(model)}")
+
+    def show_lazily(self, model: ModelSpec, dataset: LazyDataset, like: Path) -> None:
+        relation = f"{model.qualified} elsewhere"
+        self._connection.register(relation, dataset)
+        columns = _typed(self._columns(f"({self._reading([like])})"))
+        self._run(f"create or replace view {model.qualified} as select {columns} from {_name(relation)}")
 
     def show_reached(self, model: ModelSpec, files: Sequence[Path]) -> None:
         with _about(model):
@@ -264,9 +274,8 @@ class DuckDBEngine:
         """Show the files with the columns that the model's SQL has now, and see that every value fits."""
         empty = statements.empty_of(model)
         now = self._columns(empty)
-        listed = ", ".join(f"{_name(column)}::{kind} as {_name(column)}" for column, kind in now.items())
         self._run(
-            f"create or replace view {model.qualified} as select {listed} from "
+            f"create or replace view {model.qualified} as select {_typed(now)} from "
             f"(({empty}) union all by name {self._reading(files)})"
         )
         self._run(f"select max(hash(shown)) from {model.qualified} as shown")
@@ -321,6 +330,11 @@ def _name(identifier: str) -> str:
 
 def _text(value: str) -> str:
     return statements.text(value)
+
+
+def _typed(columns: Mapping[str, str]) -> str:
+    """The columns, each of the type that it is to have."""
+    return ", ".join(f"{_name(column)}::{kind} as {_name(column)}" for column, kind in columns.items())
 
 
 def _texts(files: Sequence[Path]) -> list[str]:

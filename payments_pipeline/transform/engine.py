@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from payments_pipeline.entities import EntitySpec
 from payments_pipeline.errors import PipelineError
 from payments_pipeline.transform.models import ModelSpec
+
+if TYPE_CHECKING:
+    from payments_pipeline.transform.lazy import LazyDataset
 
 
 class UnreadableLines(PipelineError):
@@ -103,6 +106,9 @@ class Engine(Protocol):
         With `aligned`, files of another version of the model are shown with its present columns, by name: NULL
         where a file has none; `ModelError` if a value is not of the column's type.
         """
+
+    def show_lazily(self, model: ModelSpec, dataset: LazyDataset, like: Path) -> None:
+        """Like `show`, but a statement fetches what it needs; types are those of the file `like`, whose footer is enough."""
 
     def show_reached(self, model: ModelSpec, files: Sequence[Path]) -> None:
         """Like `show`, but only the rows that `reach` found."""

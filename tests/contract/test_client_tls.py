@@ -9,20 +9,15 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from ipaddress import IPv4Address
+from datetime import timedelta
 from pathlib import Path
 
 import pydantic
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from payments_pipeline.errors import SourceError, SourceUnavailable
 from payments_pipeline.stripe.client import ClientOptions, StripeClient
+from tests.authority import Authority
 from tests.unit.stripe.wire import KEY, Time
 
 BODY = b'{"id":"acct_1","object":"account"}'
@@ -32,64 +27,10 @@ ANSWER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Authority:
-    """Somebody who issues certificates."""
-
-    key: ec.EllipticCurvePrivateKey
-    name: x509.Name
-
-    def certificate(self) -> bytes:
-        """Its own, in PEM."""
-        return self._issue(self.name, self.key, timedelta(days=1), ca=True).public_bytes(
-            serialization.Encoding.PEM
-        )
-
-    def issue(self, address: str, ends: timedelta) -> bytes:
-        """A server's key and certificate in PEM."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
-        made = self._issue(name, key, ends, ca=False, address=address)
-        secret = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-        return secret + made.public_bytes(serialization.Encoding.PEM)
-
-    def _issue(
-        self,
-        subject: x509.Name,
-        key: ec.EllipticCurvePrivateKey,
-        ends: timedelta,
-        *,
-        ca: bool,
-        address: str = "127.0.0.1",
-    ) -> x509.Certificate:
-        now = datetime.now(UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self.name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - timedelta(days=30))
-            .not_valid_after(now + ends)
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), critical=False
-            )
-            .add_extension(
-                x509.SubjectAlternativeName([x509.IPAddress(IPv4Address(address))]), critical=False
-            )
-            .sign(self.key, hashes.SHA256())
-        )
-
-
 @pytest.fixture
 def authority() -> Authority:
     """An authority that nobody knows yet."""
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "authority")])
-    return Authority(ec.generate_private_key(ec.SECP256R1()), name)
+    return Authority.new()
 
 
 @contextmanager

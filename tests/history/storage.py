@@ -36,6 +36,7 @@ class Troubled:
     def __init__(self, inner: Storage, trouble: Trouble) -> None:
         self.url = inner.url
         self.traffic = inner.traffic
+        self.remote = inner.remote
         self.happened = False
         self._inner = inner
         self._trouble = trouble

@@ -40,6 +40,7 @@ class NamedStorage:
     def __init__(self, inner: Storage, disk: Disk) -> None:
         self.url = inner.url
         self.traffic = inner.traffic
+        self.remote = inner.remote
         self._inner = inner
         self._disk = disk
 

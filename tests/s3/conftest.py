@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
 from payments_pipeline.storage import Storage, open_storage
+from tests.authority import Authority
 from tests.s3.proxy import Proxy, proxy_to
 from tests.seaweed import Seaweed
 
@@ -15,6 +18,18 @@ from tests.seaweed import Seaweed
 def proxy(seaweed: Seaweed) -> Iterator[Proxy]:
     """It passes everything on until a test says what to spoil."""
     with proxy_to(seaweed.endpoint) as made:
+        yield made
+
+
+@pytest.fixture
+def secure(seaweed: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A proxy that speaks TLS, which boto3 is told of."""
+    authority, pem, known = Authority.new(), tmp_path / "server.pem", tmp_path / "known.pem"
+    pem.write_bytes(authority.issue("127.0.0.1", timedelta(days=1)))
+    known.write_bytes(authority.certificate())
+    with proxy_to(seaweed.endpoint, pem) as made:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", made.url)
+        monkeypatch.setenv("AWS_CA_BUNDLE", str(known))
         yield made
 
 

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 import http.client
 import re
+import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 _HOP = {"connection", "expect", "transfer-encoding", "content-length"}
 
-Kind = Literal["lose", "refuse", "truncate", "flip_answer", "flip_request", "error_in_200", "hide"]
+_STALL_SECONDS = 1.0
+
+Kind = Literal["lose", "refuse", "truncate", "flip_answer", "flip_request", "error_in_200", "hide", "stall"]
 
 
 @dataclass(slots=True)
 class Spoil:
-    """What happens to the first `times` requests whose `METHOD path?query` matches `request`.
+    """What happens to the first `times` requests whose `METHOD path?query range` matches `request`.
 
     `lose`: the store carries it out, the answer is lost · `refuse`: answered with `status` and `code` unseen by the
     store (without a code, with nothing: the connection is cut) · `truncate`: half of the answer's body arrives ·
     `flip_answer`, `flip_request`: one bit changes on its way · `error_in_200`: 200, and an error in the body ·
-    `hide`: a listing leaves out every key that is not in `shown`.
+    `hide`: a listing leaves out every key that is not in `shown` · `stall`: the answer comes late.
     """
 
     request: str
@@ -63,15 +68,19 @@ class Proxy:
 
 
 @contextmanager
-def proxy_to(endpoint: str) -> Iterator[Proxy]:
-    """A proxy on a free port, stopped when the block ends."""
+def proxy_to(endpoint: str, pem: Path | None = None) -> Iterator[Proxy]:
+    """A proxy on a free port, stopped when the block ends; it speaks TLS with the key and certificate in `pem`."""
     host = urlsplit(endpoint).netloc
 
     class Handler(_Handler):
         upstream = host
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Handler.proxy = Proxy(f"http://127.0.0.1:{server.server_port}")
+    if pem is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(pem)
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    Handler.proxy = Proxy(f"{'https' if pem else 'http'}://127.0.0.1:{server.server_port}")
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
@@ -98,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def _pass_on(self) -> None:
-        spoil = self.proxy.chosen(f"{self.command} {self.path}")
+        spoil = self.proxy.chosen(f"{self.command} {self.path} {self.headers.get('Range', '')}".rstrip())
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if spoil is None:
             self._answer(*self._asked(body))
@@ -119,6 +128,8 @@ class _Handler(BaseHTTPRequestHandler):
             data = re.sub(
                 rb"<Contents>.*?</Contents>", lambda found: _unless_hidden(found[0], spoil.shown), data
             )
+        elif spoil.kind == "stall":
+            time.sleep(_STALL_SECONDS)
         elif spoil.kind in {"lose", "truncate"}:
             self.close_connection = True
         if spoil.kind == "truncate":

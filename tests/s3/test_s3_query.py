@@ -1,7 +1,10 @@
-"""A question to a lake in a bucket fetches the files of the models that it names, and trusts nothing."""
+"""A question to a lake in a bucket fetches the files that it needs, and trusts nothing."""
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import unquote
@@ -10,13 +13,14 @@ import pytest
 
 from payments_pipeline import layout
 from payments_pipeline.errors import CorruptObject, ObjectMissing
-from payments_pipeline.inspect import run_query
+from payments_pipeline.inspect import run_query, showing
 from payments_pipeline.lake import Lake
 from payments_pipeline.session import open_for_reading
 from payments_pipeline.state.snapshot import snapshot_of
 from payments_pipeline.storage import ABSENT, LocalStorage, Storage
 from payments_pipeline.storage.parallel import each
-from tests.e2e.harness import settings_for
+from payments_pipeline.transform.models import ModelSpec
+from tests.e2e.harness import command_in, settings_for
 from tests.s3.proxy import Proxy, Spoil
 
 
@@ -48,16 +52,43 @@ def _fetched(proxy: Proxy) -> set[str]:
     return {line[line.index("gold/") :] for line in lines}
 
 
-def test_every_model_gives_the_same_rows_and_types_as_on_a_disk(remote: Lake, local: Lake) -> None:
-    """All of every model, compared by DuckDB's own text of each row; columns and types are the same."""
-    for lake in (remote, local):
-        lake.show_published()
-    for model in local.models.built:
-        for sql in (
-            f"describe {model.qualified}",
-            f"select columns(*)::varchar from {model.qualified} order by all",
-        ):
-            assert remote.engine.query(sql) == local.engine.query(sql), model.qualified
+def _questions(model: ModelSpec) -> list[str]:
+    """What a model is asked: its columns and their types, all of it, a day of it, and of it beside itself."""
+    name, asked = model.qualified, f"select columns(*)::varchar from {model.qualified} order by all"
+    if model.partition_by is None:
+        return [f"describe {name}", asked]
+    day = f"{model.partition_by}::date"
+    return [
+        f"describe {name}",
+        asked,
+        f"from {name} where {day} = (select min({day}) from {name} where {day} > '2026-01-01') order by all",
+        f"select {day}, count(*) from {name} where {day} >= '2026-11-02' or {day} is null group by all order by all",
+    ]
+
+
+@pytest.mark.parametrize("whole_below", [0, 2**20], ids=["columns", "whole"])
+def test_every_model_answers_as_on_a_disk(
+    bucket: str, local: Lake, secure: Proxy, direct: Storage, whole_below: int
+) -> None:
+    """The same rows, names and types, whether files are fetched whole or only columns of them."""
+    local.show_published()
+    with (
+        open_for_reading(settings_for(bucket, DUCKDB_THREADS="8")) as remote,
+        showing(remote, None, whole_below),
+    ):
+        for sql in (sql for model in local.models.built for sql in _questions(model)):
+            assert remote.engine.query(sql) == local.engine.query(sql), sql
+    assert any("bytes=" in line for line in secure.seen) == (whole_below == 0)
+
+
+def test_a_day_of_a_model_is_fetched_alone(remote: Lake, local: Lake, proxy: Proxy) -> None:
+    """And the last one, which says what the columns are; other files of the model are not looked at."""
+    partitions = local.latest()["gold.fct_payments"].partitions
+    first, *_, last = sorted(partitions)
+    sql = f"select currency, sum(amount_minor) from gold.fct_payments where created_at::date = '{first}' "
+    sql += "group by all order by all"
+    assert run_query(remote, sql) == run_query(local, sql)
+    assert _fetched(proxy) == {partitions[first].key, partitions[last].key}
 
 
 def test_a_document_crosses_the_wire_once_for_each_of_its_versions(spoilt: Storage, direct: Storage) -> None:
@@ -113,3 +144,21 @@ def test_a_missing_object_and_a_cut_answer_are_told_or_mended(
     direct.delete(key)
     with open_for_reading(settings_for(bucket)) as opened, pytest.raises(ObjectMissing, match=key):
         run_query(opened, sql)
+
+
+def test_an_interrupted_question_ends_at_once(bucket: str, proxy: Proxy, folder: Path) -> None:
+    """While it fetches files from a slow store: exit code 130 within seconds, and nothing is left behind."""
+    scratch = folder / "tmp"
+    scratch.mkdir()
+    aws = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+    command = command_in(folder, LOCAL_DATA_DIR=bucket, TMPDIR=str(scratch), **aws)
+    proxy.spoils = [Spoil("GET .*data.parquet", "stall", times=999)]
+    process = command.start("query", "select count(*) from query_table('silver.charges'), gold.fct_payments")
+    while not any("data.parquet" in line for line in proxy.seen):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    process.communicate(timeout=60)
+    assert (process.returncode, list(scratch.iterdir())) == (130, [])
+    assert time.monotonic() - started < 5
