@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
+import zlib
 from typing import ClassVar, Self, TypeVar
 
 import msgspec
@@ -13,6 +15,8 @@ from payments_pipeline.errors import CorruptObject, LeaseError, StorageError, Ve
 from payments_pipeline.storage import ABSENT, Storage
 
 _D = TypeVar("_D", bound="Document")
+_GZIP = b"\x1f\x8b"
+_PLAIN_BELOW = 4096
 
 
 class Document(pydantic.BaseModel):
@@ -33,9 +37,9 @@ class Document(pydantic.BaseModel):
 
     @classmethod
     def unsealed(cls, data: bytes, *, where: str) -> Self:
-        """The document in `data`; `CorruptObject` if damaged, `StorageError` if written by a newer version."""
+        """The document in `data`, packed or not; `CorruptObject` if damaged, `StorageError` if written by a newer version."""
         try:
-            sealed = json.loads(data.decode())
+            sealed = json.loads(unpacked(data).decode())
             version, checksum, body = sealed["schema_version"], sealed["sha256"], sealed["body"]
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise cls._corrupt(where, "it is not a whole state file") from error
@@ -67,13 +71,29 @@ def load(storage: Storage, key: str, kind: type[_D]) -> tuple[_D | None, str]:
 
 
 def replace(storage: Storage, key: str, document: Document, *, expected: str) -> None:
-    """Write the document if the object still is `expected`; `LeaseError` if another run has written it meanwhile."""
+    """Write the document if the object still is `expected`; `LeaseError` if another run has written it meanwhile.
+
+    Where a lake is elsewhere, what is long is sent packed: what lies in a folder can be read by eye.
+    """
+    data = document.sealed()
+    if storage.remote is not None and len(data) >= _PLAIN_BELOW:
+        data = gzip.compress(data, mtime=0)
     try:
-        storage.swap(key, document.sealed(), expected=expected)
+        storage.swap(key, data, expected=expected)
     except VersionConflict as error:
         raise LeaseError(
             f"another run has taken over {storage.url} and written {key}; this one wrote nothing there. Run again."
         ) from error
+
+
+def unpacked(data: bytes) -> bytes:
+    """The bytes of a sealed document, whether they were sent packed or not; `ValueError` if they are damaged."""
+    if not data.startswith(_GZIP):
+        return data
+    try:
+        return gzip.decompress(data)
+    except (EOFError, OSError, zlib.error) as error:
+        raise ValueError("damaged") from error
 
 
 def _canonical(body: object) -> bytes:

@@ -11,7 +11,7 @@ import pydantic
 from payments_pipeline import layout
 from payments_pipeline.errors import LeaseError, ObjectMissing, UsageError
 from payments_pipeline.flow import BronzePart, CheckResult, EntityCounts, StagedPartition
-from payments_pipeline.state.documents import Document, load, replace
+from payments_pipeline.state.documents import Document, load, replace, unpacked
 from payments_pipeline.storage import ABSENT, Storage
 
 Outcome = Literal["started", "extracted", "transformed", "refused", "published"]
@@ -214,7 +214,7 @@ def write_manifest(storage: Storage, manifest: Manifest) -> None:
     """Replace the run's manifest; `LeaseError` if a later holder of the lake has written it."""
     key = layout.manifest(manifest.run_id)
     data, version = storage.read_versioned(key)
-    if version != ABSENT and msgspec.json.decode(data, type=_Sealed).body.epoch > manifest.epoch:
+    if version != ABSENT and msgspec.json.decode(unpacked(data), type=_Sealed).body.epoch > manifest.epoch:
         raise LeaseError(
             f"run {manifest.run_id!r} goes on in another process, which has taken over {storage.url}; "
             "this one wrote nothing more. Run again."

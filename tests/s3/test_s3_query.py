@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -16,6 +17,8 @@ from payments_pipeline.errors import CorruptObject, ObjectMissing
 from payments_pipeline.inspect import run_query, showing
 from payments_pipeline.lake import Lake
 from payments_pipeline.session import open_for_reading
+from payments_pipeline.state.documents import load, replace
+from payments_pipeline.state.head import Head, RunLine
 from payments_pipeline.state.snapshot import snapshot_of
 from payments_pipeline.storage import ABSENT, LocalStorage, Storage
 from payments_pipeline.storage.parallel import each
@@ -101,6 +104,20 @@ def test_a_document_crosses_the_wire_once_for_each_of_its_versions(spoilt: Stora
     assert spoilt.traffic.bytes_read == len(b"other")
     direct.delete("state")
     assert spoilt.read_versioned("state") == (b"", ABSENT)
+
+
+def test_long_documents_are_sent_packed(spoilt: Storage, direct: Storage, tmp_path: Path) -> None:
+    """A fifth of the bytes or less, and read like the others; in a folder they can be read by eye."""
+    runs = tuple(
+        RunLine(run_id=f"run-{number}", outcome="published", at=datetime(2026, 1, 2, tzinfo=UTC), rows=3)
+        for number in range(50)
+    )
+    head, local = Head(lake_id="lake", runs=runs), LocalStorage(tmp_path)
+    for storage in (spoilt, local):
+        replace(storage, layout.HEAD, head, expected=ABSENT)
+    assert local.read(layout.HEAD) == head.sealed()
+    assert len(direct.read(layout.HEAD)) < len(head.sealed()) / 5
+    assert load(direct, layout.HEAD, Head)[0] == head
 
 
 def test_a_question_about_a_model_fetches_that_models_files_only(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 from collections.abc import Callable, Iterator
@@ -61,6 +62,11 @@ DAMAGED = {
     "binary": hashlib.shake_128(b"seed").digest(400),
     "UTF-16": SEALED.decode().encode("utf-16"),
     "byte order mark": b"\xef\xbb\xbf" + SEALED,
+    "packed, cut": gzip.compress(SEALED)[:-9],
+    "packed, no end": gzip.compress(SEALED)[:-1],
+    "packed, and more": gzip.compress(SEALED) + b"x",
+    "packed binary": gzip.compress(b"\xff" * 400),
+    "mark of a packed file": b"\x1f\x8b",
     "not UTF-8": SEALED.replace(b"acct_1", b"acct_\xff"),
     "very deep": b"[" * 100_000,
     "very deep body": b'{"schema_version":1,"sha256":"","body":' + b'{"a":' * 100_000,
@@ -134,6 +140,21 @@ def test_every_flipped_bit_is_noticed() -> None:
             flipped[position] ^= 1 << bit
             with pytest.raises(StorageError):
                 Head.unsealed(bytes(flipped), where="here")
+
+
+def test_no_flipped_bit_of_a_packed_document_changes_it() -> None:
+    """It is refused, or was one that means nothing (the time in gzip's header)."""
+    packed = gzip.compress(SEALED, mtime=0)
+    assert Head.unsealed(packed, where="here") == HEAD
+    refused = 0
+    for position in range(len(packed)):
+        flipped = bytearray(packed)
+        flipped[position] ^= 1 << position % 8
+        try:
+            assert Head.unsealed(bytes(flipped), where="here") == HEAD
+        except StorageError:
+            refused += 1
+    assert refused >= len(packed) - 10
 
 
 def test_a_newer_version_is_not_touched() -> None:
