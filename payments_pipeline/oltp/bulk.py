@@ -39,10 +39,24 @@ def take_off(connection: psycopg.Connection, tables: Sequence[Table]) -> TakenOf
     references = [pair for table in filling for pair in _references(connection, table)]
     indexes = [pair for table in filling for pair in _indexes(connection, table)]
     execute_all(connection, [drop for drop, _ in (*references, *indexes)])
+    empty = tuple(table for table in filling if not _has_row(connection, table, 0))
+    execute_all(connection, [statement for table in empty for statement in _new_file(table)])
     return TakenOff(
         references=tuple(create for _, create in references),
         indexes=tuple(create for _, create in indexes),
-        empty=tuple(table for table in filling if not _has_row(connection, table, 0)),
+        empty=empty,
+    )
+
+
+def _new_file(table: Table) -> tuple[str, str]:
+    """Give an empty table a file of this transaction's own.
+
+    A server with `wal_level = minimal` then writes the rows once, to that file, and not to its log besides. The usual
+    way, TRUNCATE, refuses tables that others refer to.
+    """
+    return (
+        f"cluster {table.name} using {table.primary_key.name}",
+        f"alter table {table.name} set without cluster",
     )
 
 

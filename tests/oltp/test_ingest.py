@@ -272,7 +272,9 @@ def test_a_large_first_load_keeps_every_constraint(connection: psycopg.Connectio
     catalogue = (
         b"select conname, pg_get_constraintdef(oid), convalidated from pg_constraint "
         b"where connamespace = 'public'::regnamespace "
-        b"union all select indexname, indexdef, true from pg_indexes where schemaname = 'public' order by 1, 2"
+        b"union all select indexrelid::regclass::name, pg_get_indexdef(indexrelid), indisclustered "
+        b"from pg_index join pg_class on pg_class.oid = indrelid "
+        b"where relnamespace = 'public'::regnamespace order by 1, 2"
     )
     before = connection.execute(catalogue).fetchall()
     write(files / "charges.json", [charge(number, customer=f"cus_{number % 7}") for number in range(10_001)])
