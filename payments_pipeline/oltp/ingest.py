@@ -15,7 +15,6 @@ from payments_pipeline.oltp.source import Source
 from payments_pipeline.oltp.sql import execute
 from payments_pipeline.oltp.stage import (
     Rejects,
-    create_staging,
     fill,
     fill_by_id,
     settle,
@@ -86,7 +85,6 @@ def _stage(connection: psycopg.Connection, source: Source, rejects: Rejects) -> 
     tables = tuple(TABLES[name] for name in source.tables)
     read = {}
     for table in tables:
-        create_staging(connection, table)
         read[table.name] = fill(connection, source, table, rejects)
         settle(connection, table)
     if source.retrieves:

@@ -58,6 +58,7 @@ class Reader:
     """
 
     def __init__(self, table: Table, *, strict: bool = False) -> None:
+        self.table = table
         self._strict = strict
         columns = content_columns(table)[1:-1]
         tree: dict[str, Any] = {}

@@ -81,31 +81,17 @@ def staging(table: Table) -> str:
     return f"pg_temp.{name('stage_' + table.name)}"
 
 
-def create_staging(connection: psycopg.Connection, table: Table) -> None:
-    """An empty staging table: the columns that hold the object, and what is known of the observation.
-
-    A row with `gone` says only that the object was seen to be deleted.
-    """
-    # What every statement asks of each row comes first, where it is found without reading the others.
-    columns = [f"{column} {kind} not null" for column, kind in _OBSERVATION.items()]
-    columns += [f"{name(column.name)} {sql_type(column)}" for column in content_columns(table)]
-    execute(connection, f"drop table if exists {staging(table)}")
-    execute(connection, f"create temporary table {name('stage_' + table.name)} ({', '.join(columns)})")
-    # For the planner a sample of some thousand ids is enough; the default would read most of the table.
-    execute(connection, f"alter table {staging(table)} alter column id set statistics 10")
-
-
 def fill(connection: psycopg.Connection, source: Source, table: Table, rejects: Rejects) -> int:
-    """Copy every object of the table to staging, those that cannot be rows to `rejects`; how many were read.
+    """Copy every object of the table to a new staging table, those that cannot be rows to `rejects`; how many were read.
 
     The server refuses some numbers that are valid JSON. Only then is every number looked at, in a second pass.
     """
     before = rejects.count, rejects.size()
     try:
-        return _copy(connection, table, Reader(table), source.read(table.name), rejects)
+        return _fill_new(connection, source, Reader(table), rejects)
     except psycopg.DataError:
         rejects.rewind(*before)
-        return _copy(connection, table, Reader(table, strict=True), source.read(table.name), rejects)
+        return _fill_new(connection, source, Reader(table, strict=True), rejects)
 
 
 def fill_by_id(
@@ -113,7 +99,7 @@ def fill_by_id(
 ) -> int:
     """The same for single objects, added to what is staged; how many the source gave."""
     reader = Reader(table, strict=True)
-    return _copy(connection, table, reader, source.retrieve(table.name, ids), rejects)
+    return _copy(connection, reader, source.retrieve(table.name, ids), rejects)
 
 
 def settle(connection: psycopg.Connection, table: Table) -> None:
@@ -137,26 +123,48 @@ def settle(connection: psycopg.Connection, table: Table) -> None:
     execute(connection, f"analyze {stage} (id)")
 
 
+def _fill_new(connection: psycopg.Connection, source: Source, reader: Reader, rejects: Rejects) -> int:
+    """In a transaction that made the table rows need no mark, later, that they were committed: pages are written once."""
+    with connection.transaction():
+        _create(connection, reader.table)
+        return _copy(connection, reader, source.read(reader.table.name), rejects, options=", freeze")
+
+
+def _create(connection: psycopg.Connection, table: Table) -> None:
+    """An empty staging table: the columns that hold the object, and what is known of the observation.
+
+    A row with `gone` says only that the object was seen to be deleted.
+    """
+    # What every statement asks of each row comes first, where it is found without reading the others.
+    columns = [f"{column} {kind} not null" for column, kind in _OBSERVATION.items()]
+    columns += [f"{name(column.name)} {sql_type(column)}" for column in content_columns(table)]
+    execute(connection, f"drop table if exists {staging(table)}")
+    execute(connection, f"create temporary table {name('stage_' + table.name)} ({', '.join(columns)})")
+    # For the planner a sample of some thousand ids is enough; the default would read most of the table.
+    execute(connection, f"alter table {staging(table)} alter column id set statistics 10")
+
+
 def _copy(
     connection: psycopg.Connection,
-    table: Table,
     reader: Reader,
     observations: Iterator[Observation],
     rejects: Rejects,
+    *,
+    options: str = "",
 ) -> int:
-    columns = content_columns(table)
+    columns = content_columns(reader.table)
     names = ", ".join(name(column) for column in [*(column.name for column in columns), *_OBSERVATION])
+    statement = f"copy {staging(reader.table)} ({names}) from stdin (format binary{options})"
     empty: tuple[None, ...] = (None,) * (len(columns) - 1)
     read = 0
     with connection.cursor() as cursor:
-        cursor.adapters.register_dumper(
-            dict, _JsonText
-        )  # `set_types` finds it by its oid, whatever the values are
-        with cursor.copy(f"copy {staging(table)} ({names}) from stdin (format binary)".encode()) as copy:
+        # `set_types` finds it by its oid, whatever the values are.
+        cursor.adapters.register_dumper(dict, _JsonText)
+        with cursor.copy(statement.encode()) as copy:
             copy.set_types([*(sql_type(column).lower() for column in columns), *_OBSERVATION.values()])
             for observation in observations:
                 read += 1
-                row = _row(reader, observation, table, rejects)
+                row = _row(reader, observation, rejects)
                 if row is not None:
                     values = row.values or (row.id, *empty)
                     copy.write_row(
@@ -165,11 +173,11 @@ def _copy(
     return read
 
 
-def _row(reader: Reader, observation: Observation, table: Table, rejects: Rejects) -> Row | None:
+def _row(reader: Reader, observation: Observation, rejects: Rejects) -> Row | None:
     try:
         return reader(observation.text)
     except Rejected as reason:
-        rejects.add(table.name, observation, str(reason))
+        rejects.add(reader.table.name, observation, str(reason))
     except WrongObject as error:
         raise WrongObject(
             f"{observation.place} {error}. Nothing was kept; the database is as it was."
