@@ -166,12 +166,16 @@ class Build:
         if self._after() == self._before:
             return
         found = reach(self._lake, self._before, self._after())
-        show_reached(self._lake, found, self._models.layer("silver"))
+        shown: set[str] = set()
         for model in (model for model in models if model.scope == "linked"):
+            read = [self._models.get(name) for name in model.depends_on]
+            if not any(found.shows(each, self._models) for each in (model, *read)):
+                continue  # nothing that was reached is in it, or could come into it
+            show_reached(self._lake, found, (each for each in read if each.qualified not in shown))
+            shown.update(model.depends_on)
             existing = self._existing(model, found.dts(model, self._models))
             self._stage(model, self._engine.remake(model, existing))
             found = replace(found, after=self._after())
-            show_reached(self._lake, found, [model])
         for model in (model for model in models if model.scope == "day"):
             days = found.days(model.depends_on)
             self._lake.show(found.after, map(self._models.get, model.depends_on), days)

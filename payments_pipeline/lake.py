@@ -95,7 +95,16 @@ class Lake:
     ) -> None:
         """Let SQL see the snapshot's partitions of the models, of all or of some `dts`, as `<layer>.<model>`."""
         for model in models:
+            self.bind(model)
             self.engine.show(model, self.files(snapshot.get(model.qualified, {}), dts))
+
+    def bind(self, model: ModelSpec) -> None:
+        """Let the model's SQL find whatever it reads, so that its columns are known: what is not shown yet has no rows."""
+        for name in model.depends_on:
+            if not name.startswith("bronze.") and not self.engine.shows(name):
+                read = self.models.get(name)
+                self.bind(read)
+                self.engine.show(read, [])
 
     def show_published(self, named: Collection[str] | None = None) -> None:
         """Let SQL see what is published; with `named` (qualified names), other models have no rows."""

@@ -93,7 +93,9 @@ def write_views(lake: Lake) -> None:
     for model in lake.models.built:
         partitions = published.get(model.qualified, {})
         files[model.qualified] = [lake.storage.localize(partitions[dt].key) for dt in sorted(partitions)]
-        lake.engine.show(model, files[model.qualified][:1])  # its columns are all that views need
+    if not all(files.values()):
+        for model in lake.models.built:  # the columns of an empty one follow from those that it reads
+            lake.engine.show(model, files[model.qualified][:1])
     draft = lake.storage.scratch() / f"{uuid.uuid4().hex}-{VIEWS}"
     lake.engine.write_views(draft, files)
     lake.storage.adopt(draft, VIEWS)

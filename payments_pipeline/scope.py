@@ -25,12 +25,15 @@ class Reach:
 
     def dts(self, model: ModelSpec, models: Models) -> frozenset[str]:
         """Where the reached rows of a silver or linked model can be."""
-        if model.partition_by is None:
-            return frozenset({EPOCH_DT})
         if model.layer == "silver":
             return self.places.get(model.entity, frozenset())
         read = (models.get(name) for name in model.depends_on)
-        return frozenset().union(*(self.dts(each, models) for each in read))
+        found = frozenset().union(*(self.dts(each, models) for each in read))
+        return frozenset({EPOCH_DT}) if found and model.partition_by is None else found
+
+    def shows(self, model: ModelSpec, models: Models) -> bool:
+        """Whether there is a partition in which reached rows of a silver or linked model can be."""
+        return not self.dts(model, models).isdisjoint(self.after.get(model.qualified, {}))
 
     def days(self, models: Iterable[str]) -> frozenset[str]:
         """The `dt`s in which a partition of one of the models (qualified names) differs."""
@@ -59,6 +62,7 @@ def note_changed(lake: Lake, before: Snapshot, after: Snapshot, model: ModelSpec
     """Tell the engine which of the model's rows differ, reading no partition that is the same in both snapshots."""
     dts = differing(before, after, model.qualified)
     if dts:
+        lake.bind(model)
         files = [lake.files(side.get(model.qualified, {}), dts) for side in (before, after)]
         lake.engine.note_changed(model, *files)
 
@@ -66,5 +70,6 @@ def note_changed(lake: Lake, before: Snapshot, after: Snapshot, model: ModelSpec
 def show_reached(lake: Lake, found: Reach, models: Iterable[ModelSpec]) -> None:
     """Let SQL see of the models, as they are after the change, the reached rows only."""
     for model in models:
+        lake.bind(model)
         partitions = found.after.get(model.qualified, {})
         lake.engine.show_reached(model, lake.files(partitions, found.dts(model, lake.models)))

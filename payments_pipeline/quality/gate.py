@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from payments_pipeline.bronze import clean_copies
 from payments_pipeline.entities import ENTITIES, EntitySpec
 from payments_pipeline.flow import BronzePart, CheckResult, Snapshot
 from payments_pipeline.lake import Lake
-from payments_pipeline.quality.checks import Check, checks_of, promises
+from payments_pipeline.quality.checks import Check, asked_together, checks_of, promises
 from payments_pipeline.scope import Reach, note_changed, reach, show_reached
 from payments_pipeline.state.coverage import Coverage
 from payments_pipeline.state.manifest import Manifest
@@ -59,43 +60,71 @@ def audit(lake: Lake, evidence: Evidence) -> tuple[CheckResult, ...]:
 
 def _audit_whole(lake: Lake, evidence: Evidence) -> list[CheckResult]:
     lake.show(evidence.after, lake.models.built)
-    results = [_run(lake, check) for check in checks_of(lake.models)]
+    results = _verdicts(lake, [*checks_of(lake.models)])
     return results + [_schema(lake, model) for model in lake.models.built]
 
 
 def _audit_reached(lake: Lake, evidence: Evidence) -> list[CheckResult]:
-    if evidence.after == evidence.before:  # file by file what has passed these checks
-        return [CheckResult(check.name, check.model, check.severity, 0) for check in checks_of(lake.models)]
+    """What is file by file as it was has passed, and of rows that are not there none is bad: neither is asked again."""
+    checks = [*checks_of(lake.models, reached=True)]
+    if evidence.after == evidence.before:
+        return [_passed(check.name, check.model, check.severity) for check in checks]
     found = reach(lake, evidence.before, evidence.after)
-    linked = [model for model in lake.models.built if model.layer == "silver" or model.scope == "linked"]
-    show_reached(lake, found, linked)
     results = list(_undisturbed(lake, evidence, found))
-    others = [model for model in lake.models.built if model not in linked]
-    lake.show(evidence.after, others, found.days([model.qualified for model in others]))
-    results += [_schema(lake, model) for model in lake.models.built]
-    checks = list(checks_of(lake.models, reached=True))
-    results += [_run(lake, check) for check in checks if check.scope == "linked"]
-    by_day = [check for check in checks if check.scope == "day"]
+    changed = {model.qualified for model in lake.models.built if found.days([model.qualified])}
+    asked = [check for check in checks if changed.intersection(check.reads)]
+    linked = [check for check in asked if check.scope == "linked" and _has_rows(lake, found, check)]
+    shown = changed.union(*(check.reads for check in linked))
+    show_reached(
+        lake, found, (model for model in lake.models.built if model.qualified in shown and _is_linked(model))
+    )
+    results += _schemas(lake, found, changed)
+    verdicts = dict(zip(linked, _verdicts(lake, linked), strict=True))
+    by_day = [check for check in asked if check.scope == "day"]
     read = sorted({name for check in by_day for name in check.reads})
-    lake.show(evidence.after, map(lake.models.get, read), found.days(read))
-    results += [_run(lake, check) for check in by_day]
-    for check in checks:
-        if check.scope == "lake":
-            lake.show(evidence.after, map(lake.models.get, check.reads))
-            results.append(_run(lake, check))
+    lake.show(found.after, map(lake.models.get, read), found.days(read))
+    verdicts |= zip(by_day, _verdicts(lake, by_day), strict=True)
+    for check in (check for check in asked if check.scope == "lake"):
+        lake.show(found.after, map(lake.models.get, check.reads))
+        verdicts[check] = _run(lake, check)
+    for scope in ("linked", "day", "lake"):
+        for check in (check for check in checks if check.scope == scope):
+            results.append(verdicts.get(check) or _passed(check.name, check.model, check.severity))
     return results
+
+
+def _schemas(lake: Lake, found: Reach, changed: Collection[str]) -> Iterator[CheckResult]:
+    """Whether what changed has the columns that it should, the linked models as they are shown."""
+    for model in lake.models.built:
+        if model.qualified not in changed:
+            yield _passed("schema", model.qualified)
+            continue
+        if not _is_linked(model):
+            lake.show(found.after, [model], found.days([model.qualified]))
+        yield _schema(lake, model)
+
+
+def _is_linked(model: ModelSpec) -> bool:
+    return model.layer == "silver" or model.scope == "linked"
+
+
+def _has_rows(lake: Lake, found: Reach, check: Check) -> bool:
+    """Whether anything is shown of what a bad row could be made from: of a header's model, or of all that a file reads."""
+    names = check.reads[:1] if check.question else check.reads
+    return any(found.shows(lake.models.get(name), lake.models) for name in names)
 
 
 def _undisturbed(lake: Lake, evidence: Evidence, found: Reach) -> Iterator[CheckResult]:
     """A row differs only if its object was observed (silver), or if such a difference reaches it (linked models)."""
     for model in lake.models.built:
-        if model.layer == "silver":
-            bad = lake.engine.unexplained(model, _files(lake, evidence, ENTITIES[model.entity]))
-        elif model.scope == "linked":
-            note_changed(lake, found.before, found.after, model)
-            bad = lake.engine.unexplained(model, [])
-        else:
+        bad = 0
+        if not _is_linked(model):
             continue
+        if found.days([model.qualified]):
+            files = _files(lake, evidence, ENTITIES[model.entity]) if model.layer == "silver" else []
+            if model.layer != "silver":
+                note_changed(lake, found.before, found.after, model)
+            bad = lake.engine.unexplained(model, files)
         yield CheckResult("undisturbed", model.qualified, "fail", bad)
 
 
@@ -114,6 +143,28 @@ def masked(value: object) -> str:
     return shown if re.fullmatch(r"[\d :.\-]+|[a-z_]{1,24}", shown) else f"<{len(shown)} characters>"
 
 
+def _verdicts(lake: Lake, checks: Sequence[Check]) -> list[CheckResult]:
+    """The verdict on each: the questions of headers are asked together, and those alone that found something."""
+    suspects: set[object] = set()
+    for statements in asked_together(checks):
+        named: set[object] = set()
+        for sql in statements:
+            named = {place for (place,) in lake.engine.query(sql).rows}
+            if not named:
+                break
+        suspects |= named
+    return [
+        _run(lake, check)
+        if check.question is None or place in suspects
+        else _passed(check.name, check.model, check.severity)
+        for place, check in enumerate(checks)
+    ]
+
+
+def _passed(name: str, model: str, severity: Literal["fail", "warn"] = "fail") -> CheckResult:
+    return CheckResult(name, model, severity, 0)
+
+
 def _run(lake: Lake, check: Check) -> CheckResult:
     bad = lake.engine.query(check.sql).rows
     sample = tuple(", ".join(masked(value) for value in row) for row in bad[:_SAMPLE])
@@ -122,6 +173,7 @@ def _run(lake: Lake, check: Check) -> CheckResult:
 
 def _schema(lake: Lake, model: ModelSpec) -> CheckResult:
     """The files must hold exactly the columns that the header describes, typed as the model's SQL types them."""
+    lake.bind(model)
     expected = lake.engine.query(f"describe select * from ({model.sql}) limit 0").pairs()
     found = lake.engine.query(f"describe {model.qualified}").pairs()
     wrong = sorted(

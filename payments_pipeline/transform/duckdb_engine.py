@@ -47,6 +47,9 @@ class DuckDBEngine:
         self._scratch = scratch
         self._wanted = 0
         self._put_aside: list[Path] = []
+        self._views: dict[str, str] = {}
+        self._empty: dict[str, str] = {}
+        self._kept: set[str] = set()
         for schema in _SCHEMAS:
             self._run(f"create schema {schema}")
         self._run(reach.TABLES)
@@ -78,8 +81,8 @@ class DuckDBEngine:
     ) -> None:
         self.show(model, existing, aligned=aligned)
         with _about(model):
-            self._run(f"create or replace view built.existing as select * from {model.qualified}")
-            self._run(statements.merged(model, spec))
+            self._view("built.existing", f"select * from {model.qualified}")
+            self._keep(model, statements.merged(model, spec))
 
     def link(
         self,
@@ -89,20 +92,21 @@ class DuckDBEngine:
         *,
         dts: Iterable[str],
     ) -> None:
-        self._show("built.existing", statements.empty_of(links), existing)
-        self._run(reach.links(links, silver, self._columns(_built(silver[0])), dts))
+        self._view("built.existing", self._rows_of(links, existing))
+        self._keep(links, reach.links(links, silver, self._columns(_built(silver[0])), dts))
 
     def build(self, model: ModelSpec) -> None:
         with _about(model):
-            self._run(statements.built(model))
+            self._keep(model, statements.built(model))
 
     def remake(self, model: ModelSpec, existing: Sequence[Path]) -> frozenset[str]:
         with _about(model):
-            self._show("built.existing", statements.empty_of(model), existing)
+            self._view("built.existing", self._rows_of(model, existing))
+            self._run(reach.fresh(model))
+            [(strays,)] = self._run(reach.STRAYS)
             self._run(reach.places_of(model))
-            self._run(reach.remade(model))
+            self._keep(model, reach.remade(model))
             dts = frozenset(str(dt) for (dt,) in self._run("from built.places"))
-            [(strays,)] = self._run(reach.strays(model))
         if strays:
             raise ModelError(
                 f"sql/{model.layer}/{model.name}.sql makes {strays} row(s) that nothing changed is linked to: its scope "
@@ -131,33 +135,36 @@ class DuckDBEngine:
             if aligned and files:
                 self._align(model, files)
             else:
-                self._show(model.qualified, statements.empty_of(model), files)
-            self._run(f"drop table if exists {_built(model)}")
+                self._view(model.qualified, self._rows_of(model, files))
+            self._drop(model)
 
     def show_lazily(self, model: ModelSpec, dataset: LazyDataset, like: Path) -> None:
         relation = f"{model.qualified} elsewhere"
         self._connection.register(relation, dataset)
         columns = _typed(self._columns(f"({self._reading([like])})"))
-        self._run(f"create or replace view {model.qualified} as select {columns} from {_name(relation)}")
+        self._view(model.qualified, f"select {columns} from {_name(relation)}")
+
+    def shows(self, name: str) -> bool:
+        return name in self._views
 
     def show_reached(self, model: ModelSpec, files: Sequence[Path]) -> None:
         with _about(model):
-            self._show("built.existing", statements.empty_of(model), files)
-            reached = f"built.{_name(f'reached {model.qualified}')}"
-            self._run(
-                f"create or replace table {reached} as from built.existing where {reach.is_reached(model)}"
-            )
-            self._run(f"create or replace view {model.qualified} as from {reached}")
-            self._run(f"drop table if exists {_built(model)}")
+            shown = self._rows_of(model, [])
+            if files:
+                reached = f"built.{_name(f'reached {model.qualified}')}"
+                found = f"from ({self._reading(files)}) where {reach.is_reached(model)}"
+                self._run(f"create or replace table {reached} as {found}")
+                shown = f"select * from {reached}"
+            self._view(model.qualified, shown)
+            self._drop(model)
 
     def note_changed(self, model: ModelSpec, before: Sequence[Path], after: Sequence[Path]) -> None:
-        empty = statements.empty_of(model)
-        sides = [self._reading(files) if files else empty for files in (before, after)]
-        self._show("built.existing", empty, after or before)
-        self._run(reach.changed(model, self._columns("built.existing"), *sides))
+        sides = [self._rows_of(model, files) for files in (before, after)]
+        columns = self._columns(sides[1] if after else sides[0])
+        self._run(reach.changed(model, columns, *sides))
 
     def reach(self) -> Mapping[str, frozenset[str]]:
-        self._run(reach.everything(self._entities))
+        self._view("links.everything", reach.everything(self._entities))
         self._run(reach.START)
         while self._run("select 1 from built.frontier limit 1"):
             self._run(reach.STEP)
@@ -225,7 +232,7 @@ class DuckDBEngine:
             self._note_wanted(len(wanted))
 
     def missing_ids(self) -> Sequence[tuple[str, str]]:
-        self._run(reach.everything(self._entities))
+        self._view("links.everything", reach.everything(self._entities))
         rows = self._run(statements.missing_ids(statements.wanted(self._put_aside)))
         return [(str(entity), str(object_id)) for entity, object_id in rows]
 
@@ -246,12 +253,13 @@ class DuckDBEngine:
 
     def write_views(self, path: Path, relations: Mapping[str, Sequence[Path]]) -> None:
         self._run(f"attach {_text(str(path))} as views (storage_version 'v1.0.0')")
-        for layer in sorted({name.partition(".")[0] for name in relations}):
-            self._run(f"create schema views.{layer}")
-        for name, files in relations.items():
-            self._run(
-                f"create view views.{name} as {self._reading(files, hive=True) if files else self._typed_empty(name)}"
-            )
+        layers = sorted({name.partition(".")[0] for name in relations})
+        schemas = [f"create schema views.{layer}" for layer in layers]
+        views = [
+            f"create view views.{name} as {self._reading(files, hive=True) if files else self._typed_empty(name)}"
+            for name, files in relations.items()
+        ]
+        self._run("; ".join(["begin", *schemas, *views, "commit"]))
         self._run("detach views")
 
     def close(self) -> None:
@@ -267,16 +275,40 @@ class DuckDBEngine:
             self._wanted = 0
             self._put_aside.append(path)
 
-    def _show(self, relation: str, empty: str, files: Sequence[Path]) -> None:
-        self._run(f"create or replace view {relation} as {self._reading(files) if files else empty}")
+    def _view(self, relation: str, select: str) -> None:
+        """Let the relation be this view; if it is already, there is nothing to bind again."""
+        if self._views.get(relation) != select:
+            self._run(f"create or replace view {relation} as {select}")
+            self._views[relation] = select
+
+    def _keep(self, model: ModelSpec, build: str) -> None:
+        """Run the statement that builds the model's table, which is there until the model is shown."""
+        self._run(build)
+        self._kept.add(_built(model))
+
+    def _drop(self, model: ModelSpec) -> None:
+        if _built(model) in self._kept:
+            self._run(f"drop table {_built(model)}")
+            self._kept.remove(_built(model))
+
+    def _rows_of(self, model: ModelSpec, files: Sequence[Path]) -> str:
+        """A SELECT of what the files hold; if there are none, of an empty table that is typed by the model's SQL once."""
+        if files:
+            return self._reading(files)
+        table = f"built.{_name(f'no {model.qualified}')}"
+        empty = statements.empty_of(model)
+        if self._empty.get(table) != empty:
+            self._run(f"create or replace table {table} as {empty}")
+            self._empty[table] = empty
+        return f"select * from {table}"
 
     def _align(self, model: ModelSpec, files: Sequence[Path]) -> None:
         """Show the files with the columns that the model's SQL has now, and see that every value fits."""
-        empty = statements.empty_of(model)
+        empty = self._rows_of(model, [])
         now = self._columns(empty)
-        self._run(
-            f"create or replace view {model.qualified} as select {_typed(now)} from "
-            f"(({empty}) union all by name {self._reading(files)})"
+        self._view(
+            model.qualified,
+            f"select {_typed(now)} from (({empty}) union all by name {self._reading(files)})",
         )
         self._run(f"select max(hash(shown)) from {model.qualified} as shown")
 

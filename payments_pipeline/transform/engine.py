@@ -110,6 +110,9 @@ class Engine(Protocol):
     def show_lazily(self, model: ModelSpec, dataset: LazyDataset, like: Path) -> None:
         """Like `show`, but a statement fetches what it needs; types are those of the file `like`, whose footer is enough."""
 
+    def shows(self, name: str) -> bool:
+        """Whether SQL finds a relation of that qualified name."""
+
     def show_reached(self, model: ModelSpec, files: Sequence[Path]) -> None:
         """Like `show`, but only the rows that `reach` found."""
 

@@ -116,7 +116,7 @@ def no_links(spec_name: str) -> str:
 def everything(entities: Iterable[str]) -> str:
     """`links.everything`: the links of all entities, each with the name of its entity."""
     parts = [f"select {text(entity)} as entity, * from links.{name(entity)}" for entity in entities]
-    return f"create or replace view links.everything as {' union all '.join(parts)}"
+    return " union all ".join(parts)
 
 
 def touched(spec_name: str) -> str:
@@ -131,11 +131,23 @@ select {text(EPOCH_DT)} from {bronze} where _is_bare
 """
 
 
+def fresh(model: ModelSpec) -> str:
+    """`built.fresh`: what a linked model's SQL makes of the rows that are shown, each with its partition."""
+    return f"""
+create or replace table built.fresh as
+select *, {dt_of(model)} as _dt, coalesce({is_reached(model)}, false) as _is_reached from (\n{model.sql}\n)
+"""
+
+
+STRAYS = "select count(*) from built.fresh where not _is_reached"
+"""Rows that a linked model's SQL makes although nothing changed reaches them: its scope is a wrong promise."""
+
+
 def places_of(model: ModelSpec) -> str:
     """The partitions of a linked model in which something reached lies, by its SQL or as they exist."""
     return f"""
 create or replace table built.places as
-select {dt_of(model)} as _dt from (\n{model.sql}\n)
+select _dt from built.fresh
 union
 select {dt_of(model)} from built.existing where {is_reached(model)}
 """
@@ -145,17 +157,12 @@ def remade(model: ModelSpec) -> str:
     """Those partitions after a change: the rows that were not reached as they are, the others anew."""
     return f"""
 create or replace table {built_table(model)} as
-select *, {dt_of(model)} as _dt from (\n{model.sql}\n)
+select * exclude (_is_reached) from built.fresh
 union all by name
 select *, {dt_of(model)} as _dt from built.existing
 where not {is_reached(model)} and {dt_of(model)} in (from built.places)
 order by {", ".join(["_dt", *(name(column) for column in model.grain)])}
 """
-
-
-def strays(model: ModelSpec) -> str:
-    """Rows that a linked model's SQL makes although nothing changed reaches them: its scope is a wrong promise."""
-    return f"select count(*) from (\n{model.sql}\n) where not coalesce({is_reached(model)}, false)"
 
 
 def unexplained(model: ModelSpec, *, read: bool) -> str:

@@ -13,6 +13,7 @@ import pytest
 from payments_pipeline.bronze import file_sha256
 from payments_pipeline.flow import CheckResult, EntityCounts, Partition
 from payments_pipeline.lake import Lake
+from payments_pipeline.quality.checks import asked_together, checks_of
 from payments_pipeline.quality.gate import Evidence, audit, failed
 from payments_pipeline.quality.report import report
 from payments_pipeline.state.coverage import Coverage
@@ -221,6 +222,25 @@ def test_planted_rows_are_found(bench: Bench, name: str) -> None:
     assert (results[gate] in failed(list(results.values()))) == (results[gate].severity == "fail")
     others = {key for key, result in results.items() if not result.passed} - {gate}
     assert others == set()
+
+
+@pytest.mark.parametrize("reached", [False, True])
+@pytest.mark.parametrize("name", PLANTED)
+def test_asked_together_the_same_checks_find_bad_rows(bench: Bench, name: str, *, reached: bool) -> None:
+    """The few statements for all headers name those checks that find bad rows when each is asked alone, and no other."""
+    model, rows, _, _ = PLANTED[name]
+    bench.plant(model, rows)
+    lake = bench.lake
+    lake.show(bench.planted, lake.models.built)
+    lake.engine.reach()
+    checks = [*checks_of(lake.models, reached=reached)]
+    alone = {
+        place
+        for place, check in enumerate(checks)
+        if check.question is not None and lake.engine.query(check.sql).rows
+    }
+    named = [lake.engine.query(statements[-1]).rows for statements in asked_together(checks)]
+    assert {place for rows in named for (place,) in rows} == alone
 
 
 def test_what_may_be_missing_is_not_bad(bench: Bench) -> None:

@@ -32,6 +32,7 @@ from tests.lakes import (
     page,
     publish,
     published_files,
+    refund,
     rows,
     stage,
 )
@@ -181,6 +182,32 @@ def test_a_refused_audit_changes_no_published_byte(lake: Lake, root: Path) -> No
     publish(lake, "good")
     assert rows(lake, "select amount_minor from silver.charges where charge_id = 'ch_00000005'") == [(5,)]
     assert read_head(lake.storage).pending == ()
+
+
+@pytest.mark.parametrize(
+    ("record", "gate"),
+    [
+        (charge(5, status="lost"), ("accepted:status", "silver.charges")),
+        (refund(6), ("reference:charge_id", "silver.refunds")),
+    ],
+    ids=["value", "reference"],
+)
+def test_a_day_is_refused_for_what_a_rebuild_is(
+    lake: Lake, record: dict[str, object], gate: tuple[str, str]
+) -> None:
+    """Looking only at what a change reaches, the audit finds what it finds in all of the lake."""
+    land(lake, "first", FIRST)
+    publish(lake, "first")
+    land(lake, "second", [page([record], seen=30)])
+    found = []
+    for rebuild in (False, True):
+        stage(lake, "second", rebuild=rebuild)
+        with pytest.raises(QualityError):
+            _finish(lake)
+        quality = read_manifest(lake.storage, "second").quality
+        assert quality is not None
+        found.append({(check.name, check.model) for check in quality.checks if not check.passed})
+    assert found == [{gate}, {gate}]
 
 
 def test_a_warning_stops_nothing(lake: Lake) -> None:
