@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -36,6 +36,7 @@ _TYPES = {
 _DECIMAL = re.compile(r"DECIMAL\((\d+),(\d+)\)")
 _NOTE = "gold.publication"
 _DRAFT = " draft"
+_EXCHANGES, _LOCK_SECONDS = 6, 1  # so long do others wait at most for a table whose place is to be taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,12 +64,15 @@ def publish(
 
     A table whose content has not changed is left alone, another is refilled: views on it, and grants, stay, and
     readers are not blocked. If its columns changed, a new table takes its place at the end; if its model is gone, it
-    goes. `StorageError` if somebody's view needs such a table, `ModelError` for a type that has no equal here.
+    goes. `StorageError` if somebody's view needs such a table, or somebody reads it for half a minute; `ModelError`
+    for a type that has no equal here.
     """
-    return consistently(lake, lambda: _publish(connection, lake), within=connection.transaction, sleep=sleep)
+    return consistently(
+        lake, lambda: _publish(connection, lake, sleep), within=connection.transaction, sleep=sleep
+    )
 
 
-def _publish(connection: psycopg.Connection, lake: Lake) -> Published:
+def _publish(connection: psycopg.Connection, lake: Lake, sleep: Callable[[float], None]) -> Published:
     run_id = read_head(lake.storage).published
     if run_id is None:
         raise StorageError(
@@ -84,21 +88,16 @@ def _publish(connection: psycopg.Connection, lake: Lake) -> Published:
         "(model text primary key, run_id text not null, digest text not null, rows bigint not null)",
     )
     known: dict[str, str] = dict(execute(connection, f"select model, digest from {_NOTE}").fetchall())
-    snapshot = snapshot_of(lake.latest())
-    lake.show(snapshot, lake.models.built)
-    contents = [
-        _content(lake, model, snapshot.get(model.qualified, {}))
-        for model in lake.models.built
-        if model.layer in _LAYERS
-    ]
+    models = [model for model in lake.models.built if model.layer in _LAYERS]
+    snapshot = snapshot_of(lake.latest([model.qualified for model in models]))
+    lake.show(snapshot, lake.models.built)  # the other layers without rows: none of their files is read
+    contents = [_content(lake, model, snapshot.get(model.qualified, {})) for model in models]
     tables = tuple(
         _load(connection, lake, content, known.get(content.model.qualified)) for content in contents
     )
     removed = tuple(sorted(known.keys() - {table.model for table in tables}))
-    for content in contents:
-        _exchange(connection, content.model)
+    _exchange(connection, [model for model in models if _has_draft(connection, model)], removed, sleep)
     for model in removed:
-        _drop(connection, model)
         execute(connection, f"delete from {_NOTE} where model = %s", model)
     execute(connection, f"update {_NOTE} set run_id = %s where run_id <> %s", run_id, run_id)
     return Published(run_id, tables, removed)
@@ -162,14 +161,39 @@ def _draft(connection: psycopg.Connection, content: _Content) -> None:
         execute(connection, f"comment on column {draft}.{name(column)} is {_text(description)}")
 
 
-def _exchange(connection: psycopg.Connection, model: ModelSpec) -> None:
-    """The draft takes its table's place, if there is one."""
-    draft = _draft_of(model)
-    if execute(connection, "select to_regclass(%s)", draft).fetchone() != (None,):
-        _drop(connection, model.qualified)
-        key = name(model.name + "_pkey")
+def _exchange(
+    connection: psycopg.Connection,
+    drafted: Sequence[ModelSpec],
+    removed: Sequence[str],
+    sleep: Callable[[float], None],
+) -> None:
+    """Every draft takes its table's place, and the tables of `removed` go.
+
+    All that go are locked, or none: who waits for a reader keeps other readers waiting, so it gives way and tries again.
+    """
+    for attempt in range(_EXCHANGES):
+        try:
+            with connection.transaction():
+                execute(connection, f"set local lock_timeout = '{_LOCK_SECONDS}s'")
+                for table in (*(model.qualified for model in drafted), *removed):
+                    _drop(connection, table)
+            break
+        except (psycopg.errors.LockNotAvailable, psycopg.errors.DeadlockDetected) as error:
+            if attempt + 1 == _EXCHANGES:
+                raise StorageError(
+                    f"{table} has to go, for its model has other columns now or is no more, but somebody's transaction "
+                    "has been using it for half a minute. PostgreSQL is as it was; end that transaction "
+                    "(pg_stat_activity shows it), and publish again."
+                ) from error
+            sleep(2**attempt)
+    for model in drafted:
+        draft, key = _draft_of(model), name(model.name + "_pkey")
         execute(connection, f"alter table {draft} rename constraint {name(model.name + ' key')} to {key}")
         execute(connection, f"alter table {draft} rename to {name(model.name)}")
+
+
+def _has_draft(connection: psycopg.Connection, model: ModelSpec) -> bool:
+    return execute(connection, "select to_regclass(%s)", _draft_of(model)).fetchone() != (None,)
 
 
 def _draft_of(model: ModelSpec) -> str:

@@ -2,73 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
 import psycopg
 import pytest
 
-from payments_pipeline.errors import ModelError, StorageError
-from payments_pipeline.flow import Partition
-from payments_pipeline.lake import Lake, VerifiedFiles
+from payments_pipeline.errors import CorruptObject, ModelError, StorageError
 from payments_pipeline.oltp import gold
-from payments_pipeline.oltp.database import Database
 from payments_pipeline.session import open_for_reading
 from payments_pipeline.storage import Storage
 from tests import lakes
 from tests.e2e.harness import settings_for
-from tests.lakes import charge, page
-
-SALES = "gold/fct_sales"
-HIGHEST = """/*
-description = "The highest charge of a day."
-grain = ["day", "currency"]
-partition_by = "day"
-[columns]
-day = "d"
-currency = "c"
-highest_minor = "h"
-*/
-select created_at::date as day, currency, max(amount_minor)::bigint as highest_minor
-from silver.charges where not is_deleted group by all
-"""
-TWO = {**lakes.MODELS, "gold/fct_highest": HIGHEST}
-WIDER = lakes.MODELS[SALES].replace('sold_minor = "s"', 'sold_minor = "s"\ncharges = "n"')
-WIDER = WIDER.replace("as sold_minor", "as sold_minor, count(*) as charges")
-CHANGED = {**lakes.MODELS, SALES: WIDER}
-PUBLICATION = "select model, run_id from gold.publication order by model"
-
-
-class _Shop:
-    """A small lake, and a clock for its runs."""
-
-    def __init__(self, root: Path) -> None:
-        self.root, self.clock, self.runs = root, lakes.Clock(), 0
-
-    @contextmanager
-    def lake(
-        self,
-        models: Mapping[str, str] | None = None,
-        wrap: Callable[[Storage], Storage] = lambda storage: storage,
-    ) -> Iterator[Lake]:
-        with lakes.open_small_lake(self.root, clock=self.clock, models=models, wrap=wrap) as opened:
-            yield opened
-
-    def sell(self, *numbers: int, lake: Lake) -> None:
-        """One run that brings these charges in and publishes."""
-        self.runs += 1
-        self.clock.forward(60)
-        lakes.land(lake, f"run-{self.runs}", [page([charge(number) for number in numbers], seen=self.runs)])
-        lakes.publish(lake, f"run-{self.runs}")
+from tests.oltp.sales import CHANGED, HIGHEST, PUBLICATION, SALES, TWO, Shop, everything
 
 
 @pytest.fixture
-def shop(folder: Path) -> _Shop:
+def shop(folder: Path) -> Shop:
     """Nothing sold yet."""
-    return _Shop(folder / "lake")
+    return Shop(folder / "lake")
 
 
 class _Told:
@@ -98,10 +51,6 @@ class _Stopped(Exception):  # a process that is gone, no error
     """What stops a publish half way."""
 
 
-def _all(connection: psycopg.Connection, statement: str) -> list[tuple[Any, ...]]:
-    return connection.execute(statement.encode()).fetchall()
-
-
 def _asleep(seconds: float) -> None:
     """Nobody waits."""
 
@@ -122,12 +71,39 @@ def test_tables_equal_the_lakes_models(connection: psycopg.Connection, loaded: P
             }
             listed = ", ".join(times.get(column, f'"{column}"') for column in types)
             expected = lake.engine.query(f"select * from {model.qualified}").rows
-            found = _all(connection, f"select {listed} from {model.qualified}")
+            found = everything(connection, f"select {listed} from {model.qualified}")
             assert sorted(map(repr, found)) == sorted(map(repr, expected)), model.qualified
     assert sum(line.rows for line in published.models) > 50
 
 
-def test_what_has_not_changed_is_left_alone(connection: psycopg.Connection, shop: _Shop) -> None:
+def _damage(path: Path) -> None:
+    """Change one byte of the file; once more, and it is as it was."""
+    found = bytearray(path.read_bytes())
+    found[len(found) // 2] ^= 1
+    path.write_bytes(found)
+
+
+def test_only_gold_is_read(connection: psycopg.Connection, shop: Shop) -> None:
+    """A damaged file of gold is named, and PostgreSQL stays as it was; one of silver is none of its business."""
+    with shop.lake(TWO) as lake:
+        shop.sell(0, 1, lake=lake)
+        gold.publish(connection, lake)
+        shop.sell(2, lake=lake)
+    silver, damaged = (max((shop.root / layer).rglob("*.parquet")) for layer in ("silver", "gold"))
+    _damage(silver)
+    _damage(damaged)
+    with shop.lake(TWO) as lake, pytest.raises(CorruptObject) as refused:
+        gold.publish(connection, lake)
+    assert damaged.relative_to(shop.root).as_posix() in str(refused.value)
+    assert {run for _, run in everything(connection, PUBLICATION)} == {"run-1"}
+    for table in ("fct_sales", "fct_highest"):
+        assert everything(connection, f"select count(*) from gold.{table}") == [(2,)]
+    _damage(damaged)
+    with shop.lake(TWO) as lake:
+        assert [line.rows for line in gold.publish(connection, lake).models] == [3, 3]
+
+
+def test_what_has_not_changed_is_left_alone(connection: psycopg.Connection, shop: Shop) -> None:
     """A second publish writes only the tables whose content differs, and all of them name the new run."""
     only_refunds = {**TWO, "gold/fct_refunded": HIGHEST.replace("charges", "refunds")}
     with shop.lake(only_refunds) as lake:
@@ -141,60 +117,10 @@ def test_what_has_not_changed_is_left_alone(connection: psycopg.Connection, shop
         "gold.fct_highest": (True, 3),
         "gold.fct_refunded": (False, 0),
     }
-    assert {run for _, run in _all(connection, PUBLICATION)} == {"run-2"}
+    assert {run for _, run in everything(connection, PUBLICATION)} == {"run-2"}
 
 
-def test_readers_see_the_old_publication_until_the_new_one_is_whole(
-    connection: psycopg.Connection, database: Database, shop: _Shop
-) -> None:
-    """While tables are refilled nobody waits, and nobody sees one table of the new publication and one of the old."""
-    question = "select (select count(*) from gold.fct_sales), (select count(*) from gold.fct_highest)"
-    with shop.lake(TWO) as lake, database.connect() as reader:
-        shop.sell(0, lake=lake)
-        gold.publish(connection, lake)
-        shop.sell(1, lake=lake)
-        reader.execute("set statement_timeout = '5s'")
-        with connection.transaction():
-            gold.publish(connection, lake)
-            assert _all(connection, question) == [(2, 2)]
-            assert _all(reader, question) == [(1, 1)]
-        assert _all(reader, question) == [(2, 2)]
-
-
-class _Asked(VerifiedFiles):
-    """Files that tell when they are asked for, which is also before each part of a table is filled."""
-
-    def __init__(self, storage: Storage, tell: Callable[[], None]) -> None:
-        super().__init__(storage)
-        self._tell = tell
-
-    def __call__(self, partition: Partition) -> Path:
-        self._tell()
-        return super().__call__(partition)
-
-
-def test_readers_do_not_wait_while_new_tables_are_filled(
-    connection: psycopg.Connection, database: Database, shop: _Shop
-) -> None:
-    """Where columns changed, too, the old tables are there to be read until the last new one is full."""
-    question = "select (select count(*) from gold.fct_sales), (select count(*) from gold.fct_highest)"
-    with shop.lake(TWO) as lake:
-        shop.sell(0, lake=lake)
-        gold.publish(connection, lake)
-    higher = HIGHEST.replace('highest_minor = "h"', 'highest_minor = "h"\ncharges = "n"')
-    higher = higher.replace("as highest_minor", "as highest_minor, count(*) as charges")
-    with shop.lake({**CHANGED, "gold/fct_highest": higher}) as lake, database.connect() as reader:
-        shop.sell(1, lake=lake)
-        reader.execute("set statement_timeout = '5s'")
-        seen: list[tuple[int, int]] = []
-        files = _Asked(lake.storage, lambda: seen.extend(_all(reader, question)))
-        gold.publish(connection, replace(lake, verified=files))
-        assert set(seen) == {(1, 1)}
-        assert _all(reader, question) == [(2, 2)]
-        assert _all(reader, "select sum(charges) from gold.fct_highest") == [(2,)]
-
-
-def _killed_between_two_lists(shop: _Shop) -> None:
+def _killed_between_two_lists(shop: Shop) -> None:
     """A run that brings in another day and is gone when one of the two gold models has its new list."""
     swapped: list[str] = []
 
@@ -208,7 +134,7 @@ def _killed_between_two_lists(shop: _Shop) -> None:
         shop.sell(5, lake=lake)
 
 
-def test_a_half_published_lake_is_not_loaded(connection: psycopg.Connection, shop: _Shop) -> None:
+def test_a_half_published_lake_is_not_loaded(connection: psycopg.Connection, shop: Shop) -> None:
     """A run begins to publish after the load began, and dies between two lists: PostgreSQL waits, and stays as it was."""
     with shop.lake(TWO) as lake:
         shop.sell(0, 1, lake=lake)
@@ -223,12 +149,12 @@ def test_a_half_published_lake_is_not_loaded(connection: psycopg.Connection, sho
     with shop.lake(TWO, _telling(begin)) as lake, pytest.raises(StorageError, match="no complete state"):
         gold.publish(connection, lake, sleep=_asleep)
     assert begun
-    assert {run for _, run in _all(connection, PUBLICATION)} == {"run-1"}
+    assert {run for _, run in everything(connection, PUBLICATION)} == {"run-1"}
     for table in ("fct_sales", "fct_highest"):
-        assert _all(connection, f"select count(*) from gold.{table}") == [(2,)]
+        assert everything(connection, f"select count(*) from gold.{table}") == [(2,)]
 
 
-def test_a_publish_that_is_finished_meanwhile_is_loaded(connection: psycopg.Connection, shop: _Shop) -> None:
+def test_a_publish_that_is_finished_meanwhile_is_loaded(connection: psycopg.Connection, shop: Shop) -> None:
     """The same, but the next run finishes what was begun: all of the new publication is loaded."""
     with shop.lake(TWO) as lake:
         shop.sell(0, 1, lake=lake)
@@ -248,7 +174,7 @@ def test_a_publish_that_is_finished_meanwhile_is_loaded(connection: psycopg.Conn
     assert waited
 
 
-def test_the_table_of_a_removed_model_goes(connection: psycopg.Connection, shop: _Shop) -> None:
+def test_the_table_of_a_removed_model_goes(connection: psycopg.Connection, shop: Shop) -> None:
     """A model that is gone from sql/ is gone from PostgreSQL; tables that are nobody's models stay."""
     with shop.lake(TWO) as lake:
         shop.sell(0, lake=lake)
@@ -258,11 +184,13 @@ def test_the_table_of_a_removed_model_goes(connection: psycopg.Connection, shop:
     with shop.lake(lakes.MODELS) as lake:
         published = gold.publish(connection, lake)
     assert published.removed == ("gold.fct_highest",)
-    assert [model for model, _ in _all(connection, PUBLICATION)] == ["gold.fct_sales"]
-    assert _all(connection, "select to_regclass('gold.fct_highest'), count(*) from gold.mine") == [(None, 0)]
+    assert [model for model, _ in everything(connection, PUBLICATION)] == ["gold.fct_sales"]
+    assert everything(connection, "select to_regclass('gold.fct_highest'), count(*) from gold.mine") == [
+        (None, 0)
+    ]
 
 
-def test_changed_columns_make_a_new_table(connection: psycopg.Connection, shop: _Shop) -> None:
+def test_changed_columns_make_a_new_table(connection: psycopg.Connection, shop: Shop) -> None:
     """A model with another column has a table with that column, all its rows, and its key."""
     with shop.lake() as lake:
         shop.sell(0, 1, lake=lake)
@@ -271,7 +199,7 @@ def test_changed_columns_make_a_new_table(connection: psycopg.Connection, shop: 
         shop.sell(2, lake=lake)
         gold.publish(connection, lake)
         assert not any(line.written for line in gold.publish(connection, lake).models)
-    assert _all(connection, "select sold_minor, charges from gold.fct_sales order by day") == [
+    assert everything(connection, "select sold_minor, charges from gold.fct_sales order by day") == [
         (1000, 1),
         (1001, 1),
         (1002, 1),
@@ -280,7 +208,7 @@ def test_changed_columns_make_a_new_table(connection: psycopg.Connection, shop: 
         connection.execute("insert into gold.fct_sales select * from gold.fct_sales limit 1")
 
 
-def test_a_view_that_is_in_the_way_is_named(connection: psycopg.Connection, shop: _Shop) -> None:
+def test_a_view_that_is_in_the_way_is_named(connection: psycopg.Connection, shop: Shop) -> None:
     """Where somebody's view needs a table that must go, one error says which; PostgreSQL stays as it was."""
     with shop.lake() as lake:
         shop.sell(0, lake=lake)
@@ -288,19 +216,19 @@ def test_a_view_that_is_in_the_way_is_named(connection: psycopg.Connection, shop
         connection.execute("create view public.report as select day, sold_minor from gold.fct_sales")
         shop.sell(1, lake=lake)
         gold.publish(connection, lake)
-    assert _all(connection, "select count(*) from public.report") == [(2,)]
+    assert everything(connection, "select count(*) from public.report") == [(2,)]
     with shop.lake(CHANGED) as lake:
         shop.sell(2, lake=lake)
         with pytest.raises(StorageError, match=r"gold\.fct_sales .*report.*as it was") as refused:
             gold.publish(connection, lake)
         assert "upgrade" not in str(refused.value)
-        assert _all(connection, "select count(*) from public.report") == [(2,)]
+        assert everything(connection, "select count(*) from public.report") == [(2,)]
         connection.execute("drop view public.report")
         gold.publish(connection, lake)
-    assert _all(connection, "select sum(charges) from gold.fct_sales") == [(3,)]
+    assert everything(connection, "select sum(charges) from gold.fct_sales") == [(3,)]
 
 
-def test_somebody_elses_table_is_not_touched(connection: psycopg.Connection, shop: _Shop) -> None:
+def test_somebody_elses_table_is_not_touched(connection: psycopg.Connection, shop: Shop) -> None:
     """A table of a model's name that publish-gold did not make stops it."""
     connection.execute("create schema gold")
     connection.execute("create table gold.fct_sales as select 1 as mine")
@@ -308,10 +236,10 @@ def test_somebody_elses_table_is_not_touched(connection: psycopg.Connection, sho
         shop.sell(0, lake=lake)
         with pytest.raises(StorageError, match=r"gold\.fct_sales .*was not made by"):
             gold.publish(connection, lake)
-    assert _all(connection, "select mine from gold.fct_sales") == [(1,)]
+    assert everything(connection, "select mine from gold.fct_sales") == [(1,)]
 
 
-def test_a_type_that_postgresql_does_not_get_is_named(connection: psycopg.Connection, shop: _Shop) -> None:
+def test_a_type_that_postgresql_does_not_get_is_named(connection: psycopg.Connection, shop: Shop) -> None:
     """A model with a column of an unknown type is refused with model, column and type; nothing is loaded."""
     struct = lakes.MODELS[SALES].replace(
         "sum(amount_minor)::bigint as sold_minor", "{'sum': sum(amount_minor)::bigint} as sold_minor"
@@ -323,4 +251,4 @@ def test_a_type_that_postgresql_does_not_get_is_named(connection: psycopg.Connec
             ModelError, match=r"gold\.fct_sales\.sold_minor is STRUCT.*sql/gold/fct_sales\.sql"
         ):
             gold.publish(connection, lake)
-    assert _all(connection, "select to_regclass('gold.fct_sales')") == [(None,)]
+    assert everything(connection, "select to_regclass('gold.fct_sales')") == [(None,)]
