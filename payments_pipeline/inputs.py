@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 
 from payments_pipeline import layout
 from payments_pipeline.flow import BronzePart
-from payments_pipeline.state.manifest import all_runs, read_manifest
+from payments_pipeline.state.head import known_runs
+from payments_pipeline.state.manifest import read_manifest
 from payments_pipeline.storage import Storage
 
 
@@ -41,7 +42,7 @@ def thinned_entities(storage: Storage) -> frozenset[str]:
     """The entities of which retention has removed bronze."""
     return frozenset(
         part.entity
-        for run_id in all_runs(storage)
+        for run_id in known_runs(storage)
         for part in read_manifest(storage, run_id).extract.expired
         if part.key.startswith(layout.BRONZE)
     )

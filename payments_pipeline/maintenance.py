@@ -18,9 +18,9 @@ from payments_pipeline.flow import BronzePart, Partition
 from payments_pipeline.lake import Lake
 from payments_pipeline.retention import Retention, awaiting_audit, forget
 from payments_pipeline.state.coverage import read_coverage
-from payments_pipeline.state.head import fence, read_head
+from payments_pipeline.state.head import fence, known_runs, read_head
 from payments_pipeline.state.lease import Holder, Lease
-from payments_pipeline.state.manifest import Manifest, all_runs, read_manifest
+from payments_pipeline.state.manifest import Manifest, read_manifest
 from payments_pipeline.storage import Storage
 from payments_pipeline.webhooks.books import journal_damage, recorded
 
@@ -76,7 +76,7 @@ def collect_garbage(
         forgotten = forget(lake, retention or Retention(), dry_run=dry_run)
         named = {key for key, _ in _recorded(lake)} | set(_awaiting_audit(storage))
         named -= forgotten
-        runs = set(all_runs(storage))
+        runs = set(known_runs(storage))
         removed = [
             info.key
             for prefix in (layout.STAGING, layout.BRONZE, layout.QUARANTINE, "silver/", "gold/", layout.LINKS)
@@ -104,7 +104,7 @@ def _oldest_rejected(lake: Lake, retention: Retention | None) -> float:
 
 def _recorded(lake: Lake) -> Iterator[tuple[str, str]]:
     """(key, sha256) of everything that manifests and lists of partitions name."""
-    for run_id in all_runs(lake.storage):
+    for run_id in known_runs(lake.storage):
         for part in _parts(read_manifest(lake.storage, run_id)):
             yield part.key, part.sha256
     yield from recorded(lake.storage)

@@ -23,14 +23,13 @@ from payments_pipeline.quality.checks import promises
 from payments_pipeline.quality.gate import Evidence, audit, failed
 from payments_pipeline.quality.report import write_report
 from payments_pipeline.state.coverage import read_coverage
-from payments_pipeline.state.head import Head, RunLine, claim, commit, fence, read_head
+from payments_pipeline.state.head import Head, RunLine, claim, commit, fence, known_runs, read_head
 from payments_pipeline.state.lease import Holder, Lease
 from payments_pipeline.state.manifest import (
     Manifest,
     Quality,
     Request,
     Transform,
-    all_runs,
     check_same_request,
     find_manifest,
     measured,
@@ -137,7 +136,7 @@ def transform(lake: Lake, run: Run, *, rebuild: bool = False, accept_loss: bool 
     anew = frozenset(ENTITIES if rebuild else lake.models.entities(stale))
     whole = rebuild or bool(stale)
     unfinished = set(head.pending) - set(consumed)
-    from_runs = tuple(name for name in all_runs(lake.storage) if name not in unfinished) if anew else ()
+    from_runs = tuple(name for name in known_runs(lake.storage) if name not in unfinished) if anew else ()
     thinned = thinned_entities(lake.storage) if anew else frozenset()
     build = Build(lake, run.context, latest, anew=anew, thinned=thinned)
     again = any(read_manifest(lake.storage, name).extract.finished_at is None for name in consumed)

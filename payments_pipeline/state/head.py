@@ -56,6 +56,12 @@ def read_head(storage: Storage) -> Head:
     return load(storage, layout.HEAD, Head)[0] or _remade(storage)
 
 
+def known_runs(storage: Storage) -> tuple[str, ...]:
+    """Every run that has a manifest by the listing, or by the head: a store whose listings lag hides none of the last."""
+    head = read_head(storage)
+    return tuple(sorted({*all_runs(storage), *head.pending, *(run.run_id for run in head.runs)}))
+
+
 def still_shown(storage: Storage, head: Head) -> bool:
     """Whether all that was read since `head` was is of one publication: nobody was publishing, or has begun to since.
 
