@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import random
 import threading
 from collections.abc import Iterable
@@ -15,7 +14,6 @@ from typing import Any
 import psycopg
 import pytest
 
-from payments_pipeline.errors import QualityError, UsageError
 from payments_pipeline.oltp.database import Database
 from payments_pipeline.oltp.from_api import api_source
 from payments_pipeline.oltp.from_lake import lake_source
@@ -265,93 +263,6 @@ def test_of_an_object_that_occurs_twice_the_last_counts(connection: psycopg.Conn
     write(files / "charges.json", [charge(status="pending"), charge(2), charge(status="succeeded")])
     load(connection, files, ["charges"])
     assert rows(connection, "charges", "id, status") == [("ch_1", "succeeded"), ("ch_2", "succeeded")]
-
-
-def test_a_large_first_load_keeps_every_constraint(connection: psycopg.Connection, files: Path) -> None:
-    """References and indexes that are taken off for speed are back afterwards, the same as before."""
-    catalogue = (
-        b"select conname, pg_get_constraintdef(oid), convalidated from pg_constraint "
-        b"where connamespace = 'public'::regnamespace "
-        b"union all select indexrelid::regclass::name, pg_get_indexdef(indexrelid), indisclustered "
-        b"from pg_index join pg_class on pg_class.oid = indrelid "
-        b"where relnamespace = 'public'::regnamespace order by 1, 2"
-    )
-    before = connection.execute(catalogue).fetchall()
-    write(files / "charges.json", [charge(number, customer=f"cus_{number % 7}") for number in range(10_001)])
-    _, merged = load(connection, files, ["charges"])
-    assert merged["charges"].inserted == 10_001
-    assert merged["customers"].stubs == 7
-    assert connection.execute(catalogue).fetchall() == before
-    with pytest.raises(psycopg.errors.ForeignKeyViolation):
-        connection.execute(b"update charges set customer_id = 'cus_nobody' where id = 'ch_1'")
-
-
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ('[\n{"id": "cus_1", "object": "customer", "created": 5},\n{"id": ', "line 3: the file ends"),
-        ("", "line 1: the file ends"),
-        ('{"id": "ch_1"}', "line 1"),
-        ('[{"id": "price_1", "object": "price", "created": 5}]', "line 1 holds an object of type 'price'"),
-        ("[1]", "line 1: something that is no object"),
-        ("[] []", "goes on after the end"),
-    ],
-)
-def test_a_wrong_file_is_refused_whole(
-    connection: psycopg.Connection, files: Path, text: str, told: str
-) -> None:
-    """Half a file, another JSON value or objects of another type: told with file and line, and nothing is written."""
-    write(files / "customers.json", [customer(7)])
-    load(connection, files, ["customers"])
-    before = contents(connection)
-    (files / "customers.json").write_text(text, encoding="utf-8")
-    with pytest.raises(UsageError, match=r"customers\.json") as caught:
-        load(connection, files, ["customers"])
-    assert told in str(caught.value)
-    assert contents(connection) == before
-
-
-HOSTILE = [
-    '{"id": "ch_x", "object": "charge", "created": 5, "amount": 1.5, "currency": "usd", "status": "x"}',
-    '{"id": "ch_x", "object": "charge", "created": 5, "amount": "12", "currency": "usd", "status": "x"}',
-    '{"id": "ch_x", "object": "charge", "created": 5, "amount": 9223372036854775808, "currency": "usd", "status": "x"}',
-    '{"id": "ch_x", "object": "charge", "created": 1e300, "amount": 1, "currency": "usd", "status": "x"}',
-    '{"id": "ch_x", "object": "charge", "created": 5, "amount": 1, "currency": "usd"}',
-    '{"id": "", "object": "charge", "created": 5, "amount": 1, "currency": "usd", "status": "x"}',
-    '{"object": "charge", "created": 5, "amount": 1, "currency": "usd", "status": "x"}',
-    '{"id": "ch_x", "object": "charge", "created": 5, "amount": NaN, "currency": "usd", "status": "x"}',
-    '{"id": "ch_x", "object": "charge", "created": 5, "amount": 1, "currency": "usd", "status": "x", "n": "a\\u0000"}',
-    '{"id": "ch_x", "object": "charge", "created": 5, "amount": 1, "currency": "usd", "status": "x", "n": "\\ud800"}',
-    '{"id": "ch_x", "object": "charge", "created": 5, "amount": 1, "currency": "usd", "status": "x", "n": 1e200000}',
-    '{"id": "ch_x", "object": "charge", "created": 5, "amount": 1, "currency": "usd", "status": "x", "n": 1e-99999}',
-    '{"id": "ch_x", "object": "charge", "created": 5, "amount": 1, "currency": "usd", "status": "x", "n": '
-    + "[" * 100_000
-    + "]" * 100_000
-    + "}",
-]
-
-
-@pytest.mark.parametrize("hostile", HOSTILE, ids=range(len(HOSTILE)))
-def test_j7_a_record_that_cannot_be_a_row_is_quarantined(
-    connection: psycopg.Connection, files: Path, hostile: str
-) -> None:
-    """It is kept with file, line and reason; the other objects are loaded."""
-    lines = [json.dumps(charge(1)), hostile, json.dumps(charge(2))]
-    (files / "charges.json").write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
-    load(connection, files, ["charges"], max_share=0.5)
-    assert rows(connection, "charges", "id") == [("ch_1",), ("ch_2",)]
-    [kept] = [json.loads(line) for line in (files / "quarantine.jsonl").read_text("utf-8").splitlines()]
-    assert kept["place"].endswith("charges.json, line 3")
-    assert kept["reason"]
-
-
-def test_too_many_bad_records_stop_the_load(connection: psycopg.Connection, files: Path) -> None:
-    """One in three is more than is tolerated: the database stays as it was."""
-    lines = [json.dumps(charge(1)), HOSTILE[0], json.dumps(charge(2))]
-    (files / "charges.json").write_text("[\n" + ",\n".join(lines) + "\n]\n", encoding="utf-8")
-    with pytest.raises(QualityError, match="1 of 3 objects"):
-        load(connection, files, ["charges"])
-    assert rows(connection, "charges") == []
 
 
 def test_text_of_every_kind_comes_back_as_it_went_in(connection: psycopg.Connection, files: Path) -> None:
