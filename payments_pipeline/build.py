@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +29,9 @@ from payments_pipeline.state.snapshot import Latest, candidate, snapshot_of
 from payments_pipeline.storage.parallel import each
 from payments_pipeline.transform.engine import BatchCounts, Engine, PartitionDigest, UnreadableLines
 from payments_pipeline.transform.models import ModelSpec, links_of
+
+_OBJECTS_AT_ONCE = 250_000
+"""About so many objects of an entity that is built anew are sorted at once: half a gigabyte of the widest."""
 
 
 @dataclass(slots=True)
@@ -122,30 +125,50 @@ class Build:
         for part in parts:
             check_part(self._storage, part)
         batch, quarantined = self._load(spec, parts)
-        anew, touched = spec.name in self._anew, self._engine.touched(spec)
-        silver = self._models.silver(spec.name)
-        for model in silver:
-            dts = self._dts(model, touched)
-            self._engine.merge(model, spec, self._existing(model, dts), aligned=spec.name in self._thinned)
-            inserted = self._engine.count_new(model, spec)
-            self._stage(model, dts, unchanged_too=again)
-            if model.parent is None:
-                self._built.counts[spec.name] = EntityCounts(
-                    received=sum(part.rows for part in parts),
-                    current=batch.current,
-                    superseded=batch.lines - batch.current,
-                    quarantined=quarantined,
-                    before=0 if anew and spec.name not in self._thinned else _rows(self._before, model),
-                    inserted=inserted,
-                    after=_rows(self._after(), model),
-                )
+        silver, is_new = self._models.silver(spec.name), spec.name in self._anew - self._thinned
         if silver:
-            self._link(silver, self._dts(silver[0], touched))
+            if is_new and batch.current > _OBJECTS_AT_ONCE:
+                inserted = self._build_by_months(spec, silver, again=again)
+            else:
+                dts = self._engine.touched(spec) | self._dts_before(spec, silver)
+                inserted = self._build_silver(spec, silver, dts, again=again)
+            self._built.counts[spec.name] = EntityCounts(
+                received=sum(part.rows for part in parts),
+                current=batch.current,
+                superseded=batch.lines - batch.current,
+                quarantined=quarantined,
+                before=0 if is_new else _rows(self._before, silver[0]),
+                inserted=inserted,
+                after=_rows(self._after(), silver[0]),
+            )
 
-    def _dts(self, model: ModelSpec, touched: frozenset[str]) -> frozenset[str]:
-        """The partitions that a merge builds: those touched, and all that there are if the entity is built anew."""
-        before = self._before.get(model.qualified, {}) if model.entity in self._anew else {}
-        return touched | before.keys()
+    def _build_by_months(self, spec: EntitySpec, silver: Sequence[ModelSpec], *, again: bool) -> int:
+        """Build an entity of which nothing exists in groups of months: what is sorted at once is in memory."""
+        before, inserted = self._dts_before(spec, silver), 0
+        for months in _grouped({**{dt[:7]: 0 for dt in before}, **self._engine.months(spec)}):
+            self._engine.narrow(spec, months[0], months[-1])
+            dts = frozenset(dt for dt in self._engine.touched(spec) | before if dt[:7] in months)
+            inserted += self._build_silver(spec, silver, dts, again=again)
+        self._engine.load_bronze(spec, [])  # it is large, and everything is made from it
+        return inserted
+
+    def _build_silver(
+        self, spec: EntitySpec, silver: Sequence[ModelSpec], dts: frozenset[str], *, again: bool
+    ) -> int:
+        """Merge what `bronze.<entity>` shows into these partitions, and their links; how many objects are new."""
+        inserted = 0
+        for model in silver:
+            self._engine.merge(model, spec, self._existing(model, dts), aligned=spec.name in self._thinned)
+            if model.parent is None:
+                inserted = self._engine.count_new(model, spec)
+            self._stage(model, dts, unchanged_too=again)
+        self._link(silver, dts)
+        return inserted
+
+    def _dts_before(self, spec: EntitySpec, silver: Sequence[ModelSpec]) -> frozenset[str]:
+        """The partitions that there are, if the entity is built anew: each is then built, or removed."""
+        models = silver if spec.name in self._anew else ()
+        return frozenset(dt for model in models for dt in self._before.get(model.qualified, {}))
 
     def _link(self, silver: Sequence[ModelSpec], dts: frozenset[str]) -> None:
         """Bring the links of an entity whose silver models were just built up to date."""
@@ -270,6 +293,18 @@ class Build:
             written.append((path, StagedPartition(model.qualified, dt, staged_key, partition)))
         each(lambda entry: self._storage.adopt(entry[0], entry[1].staged_key), written)
         return [staged for _, staged in written]
+
+
+def _grouped(counts: Mapping[str, int]) -> Iterator[list[str]]:
+    """The months in order, in groups of not many more than `_OBJECTS_AT_ONCE` unless one alone has more."""
+    group: list[str] = []
+    for month in sorted(counts):
+        if group and sum(counts[each] for each in group) + counts[month] > _OBJECTS_AT_ONCE:
+            yield group
+            group = []
+        group.append(month)
+    if group:
+        yield group
 
 
 def _rows(snapshot: Snapshot, model: ModelSpec) -> int:

@@ -14,7 +14,7 @@ import duckdb
 from payments_pipeline.entities import EntitySpec, duckdb_type
 from payments_pipeline.errors import ModelError, UsageError
 from payments_pipeline.screen import MAX_RECORD_BYTES
-from payments_pipeline.transform import reach, statements
+from payments_pipeline.transform import lines, reach, statements
 from payments_pipeline.transform.connection import Connection, EngineOptions, failure, in_one_line
 from payments_pipeline.transform.engine import BatchCounts, PartitionDigest, Result, UnreadableLines
 from payments_pipeline.transform.models import ModelSpec
@@ -56,22 +56,35 @@ class DuckDBEngine:
         self._run(statements.NOTED)
         entities = [*specs]
         for spec in entities:
-            self._run(statements.empty_bronze(spec))
+            self._run(lines.empty_bronze(spec))
             self._run(reach.no_links(spec.name))
         self._entities = tuple(spec.name for spec in entities)
 
     def load_bronze(self, spec: EntitySpec, files: Sequence[Path]) -> BatchCounts:
+        self._widen(spec)
         if not files:
-            self._run(statements.empty_bronze(spec))
+            self._run(lines.empty_bronze(spec))
             return BatchCounts(0, 0)
         try:
-            self._run(statements.latest_lines(spec), _reading_lines(spec, files))
+            self._run(lines.lines(spec), _reading_lines(spec, files))
         except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
             raise UnreadableLines(f"bronze of {spec.name}: {error}") from error
-        [(lines, current)] = self._run(
+        self._run(lines.repeated(spec))
+        if self._run("select 1 from built.repeated limit 1"):
+            self._run(lines.latest_lines(spec))
+        [(read, current)] = self._run(
             f"select coalesce(sum(_lines), 0)::bigint, count(*) from bronze.{_name(spec.name)}"
         )
-        return BatchCounts(int(str(lines)), int(str(current)))
+        return BatchCounts(int(str(read)), int(str(current)))
+
+    def months(self, spec: EntitySpec) -> Mapping[str, int]:
+        return {str(month): int(str(count)) for month, count in self._run(lines.months(spec))}
+
+    def narrow(self, spec: EntitySpec, first: str, last: str) -> None:
+        shown, whole = f"bronze.{_name(spec.name)}", _name(f"all {spec.name}")
+        if shown not in self._views:
+            self._run(f"alter table {shown} rename to {whole}")
+        self._view(shown, lines.narrowed(spec, f"bronze.{whole}", first, last))
 
     def touched(self, spec: EntitySpec) -> frozenset[str]:
         return frozenset(str(dt) for (dt,) in self._run(reach.touched(spec.name)))
@@ -264,6 +277,12 @@ class DuckDBEngine:
 
     def close(self) -> None:
         self._connection.close()
+
+    def _widen(self, spec: EntitySpec) -> None:
+        """Forget what was narrowed."""
+        shown = f"bronze.{_name(spec.name)}"
+        if self._views.pop(shown, None):
+            self._run(f"drop view {shown}; drop table bronze.{_name(f'all {spec.name}')}")
 
     def _note_wanted(self, count: int) -> None:
         """Count what was just added to what is wanted; when that is much, put it aside."""

@@ -64,6 +64,12 @@ class Engine(Protocol):
     def load_bronze(self, spec: EntitySpec, files: Sequence[Path]) -> BatchCounts:
         """Make `bronze.<entity>` the latest observation per id in the files; `UnreadableLines` if one is broken."""
 
+    def months(self, spec: EntitySpec) -> Mapping[str, int]:
+        """How many objects `bronze.<entity>` has of each month of their creation, "1970-01" for none, in order."""
+
+    def narrow(self, spec: EntitySpec, first: str, last: str) -> None:
+        """Let `bronze.<entity>` show the objects of these months and those between them, until it is loaded again."""
+
     def touched(self, spec: EntitySpec) -> frozenset[str]:
         """The `dt`s of silver that `bronze.<entity>` changes: those of its objects now, and by the links shown until now."""
 

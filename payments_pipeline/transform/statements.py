@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from payments_pipeline.entities import ENTITIES, EntitySpec, Reference, duckdb_type
+from payments_pipeline.entities import ENTITIES, EntitySpec, Reference
 from payments_pipeline.flow import EPOCH_DT
 from payments_pipeline.transform.models import ModelSpec
 
-_READ = (
+READ = (
     "read_json($files, columns = $columns, format = 'newline_delimited', records = true, "
     "maximum_object_size = $size)"
 )
-_READ_LENIENTLY = _READ.replace("records = true", "records = true, ignore_errors = true")
+READ_LENIENTLY = READ.replace("records = true", "records = true, ignore_errors = true")
 """For looking around only: a line that cannot be read is skipped here, and quarantined by the build."""
 
 
@@ -30,60 +30,6 @@ def text(value: str) -> str:
 def built_table(model: ModelSpec) -> str:
     """Where a built model waits to be written."""
     return f"built.{name(model.qualified)}"
-
-
-def empty_bronze(spec: EntitySpec) -> str:
-    """`bronze.<entity>` without rows, typed as declared."""
-    columns = ", ".join(f"null::{duckdb_type(node)} as {name(field)}" for field, node in spec.columns.items())
-    return (
-        f"create or replace table bronze.{name(spec.name)} as select {columns}, null::timestamp as _observed_at, "
-        "null::boolean as _is_deleted, null::timestamp as _deleted_at, null::boolean as _is_bare, "
-        "null::bigint as _lines where false"
-    )
-
-
-def latest_lines(spec: EntitySpec) -> str:
-    """`bronze.<entity>`: one row per id, the latest state observed, with what is known of its deletion.
-
-    Versions are ordered by when the call was made, then a retrieval over a list, then the place in the answer;
-    never by arrival. A tombstone carries no fields, so the latest full state is kept beside the mark,
-    with the time of deletion that the newest tombstone since then tells, if one does;
-    `_is_bare` says there was none. `_lines` counts the lines that came down to this row.
-    """
-    fields = ", ".join(f"data.{name(field)} as {name(field)}" for field in spec.columns)
-    return f"""
-create or replace table bronze.{name(spec.name)} as
-with lines as (
-    select
-        {fields},
-        coalesce(data.deleted, false) as _gone,
-        meta.observed_at as _seen,
-        case meta.source when 'list' then 1 else 2 end as _rank,
-        meta."offset" as _offset,
-        meta.deleted_at as _gone_at
-    from {_READ}
-),
-latest as (
-    select
-        *,
-        max(_seen) filter (_gone) over ids as _last_gone,
-        max(_seen) filter (_gone and _gone_at is not null) over ids as _last_dated,
-        arg_max(_gone_at, _seen) filter (_gone) over ids as _last_gone_at,
-        count(*) over ids as _lines
-    from lines
-    window ids as (partition by id)
-    qualify row_number() over (partition by id order by _gone, _seen desc, _rank desc, _offset desc) = 1
-)
-select
-    * exclude (_gone, _seen, _rank, _offset, _gone_at, _last_gone, _last_dated, _last_gone_at, _lines),
-    greatest(_seen, _last_gone)::timestamp as _observed_at,
-    coalesce(_last_gone >= _seen, false) as _is_deleted,
-    case when _gone or _last_gone >= _seen and _last_dated >= _seen then make_timestamp(_last_gone_at * 1000000) end
-        as _deleted_at,
-    _gone as _is_bare,
-    _lines
-from latest
-"""
 
 
 def empty_of(model: ModelSpec) -> str:
@@ -309,7 +255,7 @@ with notices as (
         case data.data.object.object {entities} end as entity,
         data.data.object.id as id,
         case when ends_with(data.type, '.deleted') then data.created end as deleted_at
-    from {_READ}
+    from {READ}
     where hash(data.id) not in (select object from links.events)
 )
 select entity, id, max(deleted_at)
@@ -328,7 +274,7 @@ def collect_ids(spec: EntitySpec, *, observed: bool) -> tuple[str, str, str]:
         found = f"{{'entity': {_target(reference)}, 'id': id}}"
         listed = f"list_concat({listed}, list_transform({_ids_at(reference.path)}, lambda id: {found}))"
     return (
-        f"create or replace table built.found as select data.id as own, {listed} as wanted from {_READ_LENIENTLY}",
+        f"create or replace table built.found as select data.id as own, {listed} as wanted from {READ_LENIENTLY}",
         f"insert into built.known select distinct {object_hash(text(spec.name), 'own')}, {observed} from built.found where own is not null",
         "insert into built.wanted select distinct found.entity, found.id from (select unnest(wanted) as found from built.found)",
     )

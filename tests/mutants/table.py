@@ -145,14 +145,14 @@ MUTANTS = (
     # Which version counts
     Mutant(
         "of two observations the one that arrived first wins",
-        f"{P}/transform/statements.py",
-        "qualify row_number() over (partition by id order by _gone, _seen desc, _rank desc, _offset desc) = 1",
-        "qualify row_number() over (partition by id order by _gone) = 1",
+        f"{P}/transform/lines.py",
+        "partition by id order by _is_bare, _observed_at desc, _rank desc, _offset desc",
+        "partition by id order by _is_bare",
         f"{CONTRACT}/test_engine.py",
     ),
     Mutant(
         "a list wins over a retrieval of the same moment",
-        f"{P}/transform/statements.py",
+        f"{P}/transform/lines.py",
         "case meta.source when 'list' then 1 else 2 end as _rank",
         "case meta.source when 'list' then 2 else 1 end as _rank",
         f"{CONTRACT}/test_engine.py",
