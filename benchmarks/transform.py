@@ -17,7 +17,9 @@ from benchmarks.measure import Measured, Scene, conditions, in_child, publish, s
 
 _DAY = 86_400
 _LABELS: dict[str, tuple[str, Kind]] = {
-    "floor": ("one DuckDB statement", "floor"),
+    "floor": ("one DuckDB statement, silver", "floor"),
+    "floor-of-all": ("DuckDB statements, silver and gold", "floor"),
+    "our-silver": ("payments-pipeline, silver", "ours"),
     "ours": ("payments-pipeline, all of it", "ours"),
     "inferred": ("DuckDB, inferred columns", "peer"),
 }
@@ -56,7 +58,7 @@ def history(days: int, *, per_day: int, rounds: int) -> tuple[History, Scene]:
         one_day = in_child([*fill, last, str(END)])["after_extract"]
         nothing = in_child([*fill, last, str(END)])["seconds"]
         results = built(Path(folder), rounds)
-    ours = next(each for each in results if each.kind == "ours")
+    ours = next(each for each in results if each.name == _LABELS["ours"][0])
     scene = Scene(f"{rows:,} charges of {days} days", results[0].rows_per_second, "the floor", tuple(results))
     return History(days, rows, one_day, nothing, ours.seconds), scene
 
@@ -87,6 +89,14 @@ def main(*, lengths: tuple[int, ...], per_day: int, rounds: int, out: Path | Non
     charts = [Chart(f"Build {scenes[-1].title}", tuple(bars)), chart(histories)]
     about = conditions(histories=[asdict(each) for each in histories])
     publish("transform", scenes, about, out=out, charts=charts)
+    for scene in scenes:
+        seconds = {each.name: each.seconds for each in scene.results}
+        floor, floor_of_all, silver, ours = (
+            seconds[_LABELS[name][0]] for name in ("floor", "floor-of-all", "our-silver", "ours")
+        )
+        click.echo(
+            f"\n{scene.title}: silver alone takes {silver / floor:.2f} of its floor, all {ours / floor_of_all:.2f}"
+        )
     click.echo(
         "\nAfter the extraction of one more day; the whole of a run that finds nothing new; a full rebuild"
     )

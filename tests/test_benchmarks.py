@@ -68,8 +68,9 @@ def test_loading_is_measured_beside_plain_copy_and_peers(tmp_path: Path) -> None
 def test_building_is_measured_beside_its_floor_and_on_longer_histories(tmp_path: Path) -> None:
     """Floor, our build and the inferred way give the same rows; a day's run is shown for every history."""
     printed, found = _run("transform", tmp_path, "--days", "3", "--per-day", "50")
-    assert [each["kind"] for each in found["scenes"][0]["results"]] == ["floor", "ours", "peer"]
+    kinds = [each["kind"] for each in found["scenes"][0]["results"]]
+    assert kinds == ["floor", "floor", "ours", "ours", "peer"]
     assert {each["rows"] for each in found["scenes"][0]["results"]} == {150}
     assert [each["days"] for each in found["conditions"]["histories"]] == [3]
-    assert "3 days" in printed
-    assert _bars(tmp_path / "transform.svg") == 3 + 1
+    assert "3 days: silver alone takes" in printed
+    assert _bars(tmp_path / "transform.svg") == 5 + 1
