@@ -197,7 +197,8 @@ class Build:
             show_reached(self._lake, found, (each for each in read if each.qualified not in shown))
             shown.update(model.depends_on)
             existing = self._existing(model, found.dts(model, self._models))
-            self._stage(model, self._engine.remake(model, existing))
+            if dts := self._engine.remake(model, existing):
+                self._stage(model, dts)
             found = replace(found, after=self._after())
         for model in (model for model in models if model.scope == "day"):
             days = found.days(model.depends_on)

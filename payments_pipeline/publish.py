@@ -138,7 +138,7 @@ def _list_partitions(lake: Lake, lease: Lease, run_id: str, transform: Transform
     """
     latest, changed = lake.latest(), []
     for name, version in transform.versions.items():
-        known, found = latest.get(name), read_listed(lake.storage, name)[1]
+        known = latest.get(name)
         partitions: dict[str, Partition] = dict(known.partitions) if known else {}
         for model, dt in transform.removed:
             if model == name:
@@ -146,7 +146,7 @@ def _list_partitions(lake: Lake, lease: Lease, run_id: str, transform: Transform
         partitions |= {entry.dt: entry.partition for entry in transform.staged if entry.model == name}
         if known is None or known.partitions != partitions or known.version != version:
             document = Latest(model=name, version=version, run_id=run_id, partitions=partitions)
-            changed.append((document, found))
+            changed.append((document, read_listed(lake.storage, name)[1]))
     fence(lake.storage, lease)
     for document, expected in changed:
         layer, _, model = document.model.partition(".")

@@ -115,7 +115,9 @@ class DuckDBEngine:
     def remake(self, model: ModelSpec, existing: Sequence[Path]) -> frozenset[str]:
         with _about(model):
             self._view("built.existing", self._rows_of(model, existing))
-            self._run(reach.fresh(model))
+            [(made,)] = self._run(reach.fresh(model))
+            if not made and not existing:
+                return frozenset()
             [(strays,)] = self._run(reach.STRAYS)
             self._run(reach.places_of(model))
             self._keep(model, reach.remade(model))

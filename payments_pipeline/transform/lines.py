@@ -11,11 +11,10 @@ from payments_pipeline.transform.statements import READ, name, text
 
 def empty_bronze(spec: EntitySpec) -> str:
     """`bronze.<entity>` without rows, typed as declared."""
-    columns = ", ".join(f"null::{duckdb_type(node)} as {name(field)}" for field, node in spec.columns.items())
+    columns = ", ".join(f"{name(field)} {duckdb_type(node)}" for field, node in spec.columns.items())
     return (
-        f"create or replace table bronze.{name(spec.name)} as select {columns}, null::timestamp as _observed_at, "
-        "null::boolean as _is_deleted, null::timestamp as _deleted_at, null::boolean as _is_bare, "
-        "null::bigint as _lines, null::integer as _rank, null::bigint as _offset where false"
+        f"create or replace table bronze.{name(spec.name)} ({columns}, _observed_at timestamp, _is_deleted boolean, "
+        "_deleted_at timestamp, _is_bare boolean, _lines bigint, _rank integer, _offset bigint)"
     )
 
 
