@@ -19,6 +19,9 @@ from payments_pipeline.transform.connection import Connection, EngineOptions, fa
 from payments_pipeline.transform.engine import BatchCounts, PartitionDigest, Result, UnreadableLines
 from payments_pipeline.transform.models import ModelSpec
 from payments_pipeline.transform.names import relations_in
+from payments_pipeline.transform.statements import built_table as _built
+from payments_pipeline.transform.statements import name as _name
+from payments_pipeline.transform.statements import text as _text
 
 if TYPE_CHECKING:
     from payments_pipeline.transform.lazy import LazyDataset
@@ -26,6 +29,10 @@ if TYPE_CHECKING:
 _SCHEMAS = ("bronze", "silver", "gold", "marts", "links", "built")
 _FILES_AT_ONCE = 25
 """Bronze files whose ids are noted together: what they refer to is in memory until it is noted."""
+_IDS_AT_ONCE = 1_000_000
+"""About so many ids are looked through together for those that come twice."""
+_ROWS_SORTED = 250_000
+"""So many rows are sorted together; of more, those of one month after another."""
 _WANTED_AT_ONCE = 100_000
 """About so many ids that objects refer to are held in memory; then they go to a file in scratch."""
 
@@ -66,15 +73,15 @@ class DuckDBEngine:
             self._run(lines.empty_bronze(spec))
             return BatchCounts(0, 0)
         try:
-            self._run(lines.lines(spec), _reading_lines(spec, files))
+            [(read,)] = self._run(lines.lines(spec), _reading_lines(spec, files))
         except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
             raise UnreadableLines(f"bronze of {spec.name}: {error}") from error
-        self._run(lines.repeated(spec))
-        if self._run("select 1 from built.repeated limit 1"):
+        self._run(lines.REPEATED)
+        parts = int(str(read)) // _IDS_AT_ONCE + 1
+        repeated = [self._run(lines.repeated(spec, part, parts)) for part in range(parts)]
+        if repeated != [[(0,)]] * parts:
             self._run(lines.latest_lines(spec))
-        [(read, current)] = self._run(
-            f"select coalesce(sum(_lines), 0)::bigint, count(*) from bronze.{_name(spec.name)}"
-        )
+        [(current,)] = self._run(f"select count(*) from bronze.{_name(spec.name)}")
         return BatchCounts(int(str(read)), int(str(current)))
 
     def months(self, spec: EntitySpec) -> Mapping[str, int]:
@@ -110,7 +117,12 @@ class DuckDBEngine:
 
     def build(self, model: ModelSpec) -> None:
         with _about(model):
-            self._keep(model, statements.built(model))
+            [(made,)] = self._run(statements.unsorted(model))
+            months = self._run(statements.MONTHS) if int(str(made)) > _ROWS_SORTED else []
+            self._keep(model, statements.built(model, empty=bool(months)))
+            for (month,) in months:
+                self._run(statements.built_month(model, str(month)))
+            self._run("drop table built.unsorted")
 
     def remake(self, model: ModelSpec, existing: Sequence[Path]) -> frozenset[str]:
         with _about(model):
@@ -371,18 +383,6 @@ def _about(model: ModelSpec) -> Iterator[None]:
             f"sql/{model.layer}/{model.name}.sql cannot be run: {in_one_line(error)}. "
             "Nothing was published; correct the file."
         ) from error
-
-
-def _built(model: ModelSpec) -> str:
-    return statements.built_table(model)
-
-
-def _name(identifier: str) -> str:
-    return statements.name(identifier)
-
-
-def _text(value: str) -> str:
-    return statements.text(value)
 
 
 def _typed(columns: Mapping[str, str]) -> str:

@@ -36,11 +36,15 @@ from {READ}
 """
 
 
-def repeated(spec: EntitySpec) -> str:
-    """`built.repeated`: hashes of the ids that have more than one line; few, as a rule."""
+REPEATED = "create or replace table built.repeated (object ubigint)"
+"""Hashes of the ids that have more than one line; few, as a rule."""
+
+
+def repeated(spec: EntitySpec, part: int, parts: int) -> str:
+    """Those of one of several parts of the ids, so that not all have to be in memory together."""
     return (
-        "create or replace table built.repeated as select hash(id) as object "
-        f"from bronze.{name(spec.name)} group by all having count(*) > 1"
+        f"insert into built.repeated select hash(id) as object from bronze.{name(spec.name)} "
+        f"where hash(id) % {parts} = {part} group by all having count(*) > 1"
     )
 
 

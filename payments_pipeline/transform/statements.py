@@ -80,11 +80,25 @@ select *, {dt_of(model)} as _dt from merged_rows {_sorted(model)}
 """
 
 
-def built(model: ModelSpec) -> str:
-    """A whole model with each row's partition."""
+def unsorted(model: ModelSpec) -> str:
+    """`built.unsorted`: a whole model with each row's partition."""
+    return f"create or replace table built.unsorted as select *, {dt_of(model)} as _dt from (\n{model.sql}\n)"
+
+
+MONTHS = "select distinct left(_dt, 7) from built.unsorted order by all"
+
+
+def built(model: ModelSpec, *, empty: bool) -> str:
+    """The built table with those rows, sorted, or only with their columns."""
+    rows = "where false" if empty else _sorted(model)
+    return f"create or replace table {built_table(model)} as select * from built.unsorted {rows}"
+
+
+def built_month(model: ModelSpec, month: str) -> str:
+    """Add the rows of a month, sorted."""
     return (
-        f"create or replace table {built_table(model)} as "
-        f"select *, {dt_of(model)} as _dt from (\n{model.sql}\n) {_sorted(model)}"
+        f"insert into {built_table(model)} "
+        f"select * from built.unsorted where starts_with(_dt, {text(month)}) {_sorted(model)}"
     )
 
 
