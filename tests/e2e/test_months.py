@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from payments_pipeline import build
+from payments_pipeline.transform import duckdb_engine
 from tests.e2e.harness import account_of, contents, digest_of, rebuild, run
 from tests.lakes import CREATED, DAY, Clock, charge, land, open_small_lake, page, publish, refund, stage
 
@@ -16,8 +17,10 @@ GONE = b'{"id": "ch_00000040", "object": "charge", "deleted": true}'
 
 @pytest.fixture
 def by_months(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every month is a group of its own."""
+    """Every month is a group of its own, in gold too, and few ids are looked through together."""
     monkeypatch.setattr(build, "_OBJECTS_AT_ONCE", 1)
+    monkeypatch.setattr(duckdb_engine, "_ROWS_SORTED", 1)
+    monkeypatch.setattr(duckdb_engine, "_IDS_AT_ONCE", 3)
 
 
 @pytest.mark.usefixtures("by_months")
