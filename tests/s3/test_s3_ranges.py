@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import random
 import re
+import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -64,15 +66,18 @@ def url(large: Path, on_seaweed: str, direct: Storage) -> str:
 @pytest.fixture
 def remote(url: str, secure: Proxy, large: Path) -> Iterator[Lake]:
     """That copy, reached over TLS."""
-    yield from _opened(url, large)
+    with _opened(url, large) as lake:
+        yield lake
 
 
 @pytest.fixture
 def plain(url: str, large: Path) -> Iterator[Lake]:
     """That copy, reached over plain HTTP."""
-    yield from _opened(url, large)
+    with _opened(url, large) as lake:
+        yield lake
 
 
+@contextmanager
 def _opened(url: str, large: Path) -> Iterator[Lake]:
     storage = open_storage(url)
     engine = DuckDBEngine(
@@ -192,8 +197,8 @@ def test_over_plain_http_files_are_fetched_whole(plain: Lake, local: Lake) -> No
     assert partition.bytes < plain.storage.traffic.bytes_read < 2 * partition.bytes
 
 
-def test_a_store_that_goes_away_in_the_middle_is_told(remote: Lake, secure: Proxy) -> None:
-    """What a scan cannot fetch is the error, as it was met; the next question is answered."""
+def test_what_a_scan_cannot_fetch_is_the_error_as_it_was_met(remote: Lake, secure: Proxy) -> None:
+    """Not what DuckDB makes of it; what only passes is asked for again, and the next question is answered."""
     sql = "select sum(amount_minor), count(distinct status) from silver.charges"
     secure.spoils = [
         Spoil("GET .*charges.*parquet bytes=", "refuse", times=99, status=403, code="AccessDenied")
@@ -203,3 +208,16 @@ def test_a_store_that_goes_away_in_the_middle_is_told(remote: Lake, secure: Prox
     secure.spoils = [Spoil("GET .*charges.*parquet bytes=", "truncate", times=2)]
     assert run_query(remote, sql).rows
     assert secure.spoils[0].done == 2
+
+
+def test_a_store_that_dies_in_mid_question_is_told_in_time(
+    url: str, large: Path, secure: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the attempts that were allowed are spent; the lists were read, and no row is answered."""
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    secure.spoils = [Spoil("GET .*charges.*parquet bytes=", "refuse", times=99)]
+    with _opened(url, large) as lake:
+        started = time.monotonic()
+        with pytest.raises(StorageError, match="published before is untouched"):
+            run_query(lake, "select sum(amount_minor) from silver.charges")
+        assert time.monotonic() - started < 30
