@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 
-from payments_pipeline.errors import StorageError
+from payments_pipeline.errors import ModelError, StorageError
 from payments_pipeline.transform.engine import Result
+from payments_pipeline.transform.models import ModelSpec
 from payments_pipeline.transform.statements import text
 
 if TYPE_CHECKING:
@@ -119,3 +121,15 @@ def failure(what: str, error: duckdb.Error) -> StorageError:
 def in_one_line(error: duckdb.Error) -> str:
     """DuckDB's message without line breaks."""
     return " ".join(str(error).split())
+
+
+@contextmanager
+def about(model: ModelSpec) -> Iterator[None]:
+    """Name the model file in whatever the engine says is wrong with its SQL."""
+    try:
+        yield
+    except duckdb.Error as error:
+        raise ModelError(
+            f"sql/{model.layer}/{model.name}.sql cannot be run: {in_one_line(error)}. "
+            "Nothing was published; correct the file."
+        ) from error

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from payments_pipeline.entities import EntitySpec, duckdb_type
 from payments_pipeline.errors import ModelError, UsageError
 from payments_pipeline.screen import MAX_RECORD_BYTES
 from payments_pipeline.transform import lines, reach, statements
-from payments_pipeline.transform.connection import Connection, EngineOptions, failure, in_one_line
+from payments_pipeline.transform.connection import Connection, EngineOptions, about, failure, in_one_line
 from payments_pipeline.transform.engine import BatchCounts, PartitionDigest, Result, UnreadableLines
 from payments_pipeline.transform.models import ModelSpec
 from payments_pipeline.transform.names import relations_in
@@ -29,6 +28,8 @@ if TYPE_CHECKING:
 _SCHEMAS = ("bronze", "silver", "gold", "marts", "links", "built")
 _FILES_AT_ONCE = 25
 """Bronze files whose ids are noted together: what they refer to is in memory until it is noted."""
+_BYTES_IN_MEMORY = 4 * 2**30
+"""Bronze of an entity that is larger is read into a file of DuckDB's."""
 _IDS_AT_ONCE = 1_000_000
 """About so many ids are looked through together for those that come twice."""
 _ROWS_SORTED = 250_000
@@ -57,6 +58,7 @@ class DuckDBEngine:
         self._views: dict[str, str] = {}
         self._empty: dict[str, str] = {}
         self._kept: set[str] = set()
+        self._whole: dict[str, str] = {}
         for schema in _SCHEMAS:
             self._run(f"create schema {schema}")
         self._run(reach.TABLES)
@@ -73,15 +75,18 @@ class DuckDBEngine:
             self._run(lines.empty_bronze(spec))
             return BatchCounts(0, 0)
         try:
-            [(read,)] = self._run(lines.lines(spec), _reading_lines(spec, files))
+            table = self._table_for(spec, files)
+            [(read,)] = self._run(lines.lines(spec, table), _reading_lines(spec, files))
         except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
             raise UnreadableLines(f"bronze of {spec.name}: {error}") from error
         self._run(lines.REPEATED)
         parts = int(str(read)) // _IDS_AT_ONCE + 1
-        repeated = [self._run(lines.repeated(spec, part, parts)) for part in range(parts)]
+        repeated = [self._run(lines.repeated(table, part, parts)) for part in range(parts)]
         if repeated != [[(0,)]] * parts:
-            self._run(lines.latest_lines(spec))
-        [(current,)] = self._run(f"select count(*) from bronze.{_name(spec.name)}")
+            self._run(lines.latest_lines(table))
+        [(current,)] = self._run(f"select count(*) from {table}")
+        if spec.name in self._whole:
+            self._view(f"bronze.{_name(spec.name)}", f"select * from {table}")
         return BatchCounts(int(str(read)), int(str(current)))
 
     def months(self, spec: EntitySpec) -> Mapping[str, int]:
@@ -89,9 +94,10 @@ class DuckDBEngine:
 
     def narrow(self, spec: EntitySpec, first: str, last: str) -> None:
         shown, whole = f"bronze.{_name(spec.name)}", _name(f"all {spec.name}")
-        if shown not in self._views:
+        if spec.name not in self._whole:
             self._run(f"alter table {shown} rename to {whole}")
-        self._view(shown, lines.narrowed(spec, f"bronze.{whole}", first, last))
+            self._whole[spec.name] = f"bronze.{whole}"
+        self._view(shown, lines.narrowed(spec, self._whole[spec.name], first, last))
 
     def touched(self, spec: EntitySpec) -> frozenset[str]:
         return frozenset(str(dt) for (dt,) in self._run(reach.touched(spec.name)))
@@ -100,7 +106,7 @@ class DuckDBEngine:
         self, model: ModelSpec, spec: EntitySpec, existing: Sequence[Path], *, aligned: bool = False
     ) -> None:
         self.show(model, existing, aligned=aligned)
-        with _about(model):
+        with about(model):
             self._view("built.existing", f"select * from {model.qualified}")
             self._keep(model, statements.merged(model, spec))
 
@@ -116,7 +122,7 @@ class DuckDBEngine:
         self._keep(links, reach.links(links, silver, self._columns(_built(silver[0])), dts))
 
     def build(self, model: ModelSpec) -> None:
-        with _about(model):
+        with about(model):
             [(made,)] = self._run(statements.unsorted(model))
             months = self._run(statements.MONTHS) if int(str(made)) > _ROWS_SORTED else []
             self._keep(model, statements.built(model, empty=bool(months)))
@@ -125,7 +131,7 @@ class DuckDBEngine:
             self._run("drop table built.unsorted")
 
     def remake(self, model: ModelSpec, existing: Sequence[Path]) -> frozenset[str]:
-        with _about(model):
+        with about(model):
             self._view("built.existing", self._rows_of(model, existing))
             [(made,)] = self._run(reach.fresh(model))
             if not made and not existing:
@@ -151,14 +157,14 @@ class DuckDBEngine:
         }
 
     def write(self, model: ModelSpec, dt: str, path: Path) -> None:
-        with _about(model):
+        with about(model):
             self._run(
                 f"copy (select * exclude (_dt) from {_built(model)} where _dt = {_text(dt)}) "
                 f"to {_text(str(path))} (format parquet, compression zstd)"
             )
 
     def show(self, model: ModelSpec, files: Sequence[Path], *, aligned: bool = False) -> None:
-        with _about(model):
+        with about(model):
             if aligned and files:
                 self._align(model, files)
             else:
@@ -175,7 +181,7 @@ class DuckDBEngine:
         return name in self._views
 
     def show_reached(self, model: ModelSpec, files: Sequence[Path]) -> None:
-        with _about(model):
+        with about(model):
             shown = self._rows_of(model, [])
             if files:
                 reached = f"built.{_name(f'reached {model.qualified}')}"
@@ -293,10 +299,21 @@ class DuckDBEngine:
         self._connection.close()
 
     def _widen(self, spec: EntitySpec) -> None:
-        """Forget what was narrowed."""
+        """Forget what was narrowed, or is in a file."""
         shown = f"bronze.{_name(spec.name)}"
-        if self._views.pop(shown, None):
-            self._run(f"drop view {shown}; drop table bronze.{_name(f'all {spec.name}')}")
+        if whole := self._whole.pop(spec.name, None):
+            self._run(f"drop view if exists {shown}; drop table if exists {whole}")
+            self._views.pop(shown, None)
+
+    def _table_for(self, spec: EntitySpec, files: Sequence[Path]) -> str:
+        """Where bronze goes: much of it to a database in scratch, or the remains of its many files would fill memory."""
+        shown = f"bronze.{_name(spec.name)}"
+        if sum(path.stat().st_size for path in files) <= _BYTES_IN_MEMORY:
+            return shown
+        self._run(f"drop table if exists {shown}")
+        self._run(f"attach if not exists {_text(str(self._scratch / 'bronze.duckdb'))} as large")
+        self._whole[spec.name] = f"large.main.{_name(spec.name)}"
+        return self._whole[spec.name]
 
     def _note_wanted(self, count: int) -> None:
         """Count what was just added to what is wanted; when that is much, put it aside."""
@@ -371,18 +388,6 @@ def _reading_lines(spec: EntitySpec, files: Sequence[Path]) -> dict[str, object]
         "meta": 'STRUCT("observed_at" VARCHAR, "source" VARCHAR, "offset" BIGINT, "deleted_at" BIGINT)',
     }
     return {"files": _texts(files), "columns": columns, "size": 2 * MAX_RECORD_BYTES}
-
-
-@contextmanager
-def _about(model: ModelSpec) -> Iterator[None]:
-    """Name the model file in whatever the engine says is wrong with its SQL."""
-    try:
-        yield
-    except duckdb.Error as error:
-        raise ModelError(
-            f"sql/{model.layer}/{model.name}.sql cannot be run: {in_one_line(error)}. "
-            "Nothing was published; correct the file."
-        ) from error
 
 
 def _typed(columns: Mapping[str, str]) -> str:

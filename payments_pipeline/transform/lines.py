@@ -18,11 +18,11 @@ def empty_bronze(spec: EntitySpec) -> str:
     )
 
 
-def lines(spec: EntitySpec) -> str:
-    """`bronze.<entity>`: a row for every line, in the files' order, as if it were the only one of its id."""
+def lines(spec: EntitySpec, table: str) -> str:
+    """The table: a row for every line, in the files' order, as if it were the only one of its id."""
     fields = ", ".join(f"data.{name(field)} as {name(field)}" for field in spec.columns)
     return f"""
-create or replace table bronze.{name(spec.name)} as
+create or replace table {table} as
 select
     {fields},
     meta.observed_at::timestamp as _observed_at,
@@ -40,16 +40,16 @@ REPEATED = "create or replace table built.repeated (object ubigint)"
 """Hashes of the ids that have more than one line; few, as a rule."""
 
 
-def repeated(spec: EntitySpec, part: int, parts: int) -> str:
+def repeated(table: str, part: int, parts: int) -> str:
     """Those of one of several parts of the ids, so that not all have to be in memory together."""
     return (
-        f"insert into built.repeated select hash(id) as object from bronze.{name(spec.name)} "
+        f"insert into built.repeated select hash(id) as object from {table} "
         f"where hash(id) % {parts} = {part} group by all having count(*) > 1"
     )
 
 
-def latest_lines(spec: EntitySpec) -> str:
-    """`bronze.<entity>` with one row per id, the latest state observed, with what is known of its deletion.
+def latest_lines(table: str) -> str:
+    """The table with one row per id, the latest state observed, with what is known of its deletion.
 
     Versions are ordered by when the call was made, then a retrieval over a list, then the place in the answer;
     never by arrival. A tombstone carries no fields, so the latest full state is kept beside the mark,
@@ -57,7 +57,7 @@ def latest_lines(spec: EntitySpec) -> str:
     `_is_bare` says there was none. `_lines` counts the lines that came down to this row.
     Only the lines of repeated ids are taken out, compared and put back: all of them would be too wide to sort.
     """
-    bronze, is_repeated = f"bronze.{name(spec.name)}", "hash(id) in (from built.repeated)"
+    is_repeated = "hash(id) in (from built.repeated)"
     return f"""
 create or replace table built.latest as
 with latest as (
@@ -67,7 +67,7 @@ with latest as (
         max(_observed_at) filter (_is_bare and _deleted_at is not null) over ids as _last_dated,
         arg_max(_deleted_at, _observed_at) filter (_is_bare) over ids as _last_gone_at,
         count(*) over ids as _count
-    from {bronze}
+    from {table}
     where {is_repeated}
     window ids as (partition by id)
     qualify row_number() over (
@@ -82,8 +82,8 @@ select * exclude (_last_gone, _last_dated, _last_gone_at, _count) replace (
     _count as _lines
 )
 from latest;
-delete from {bronze} where {is_repeated};
-insert into {bronze} from built.latest;
+delete from {table} where {is_repeated};
+insert into {table} from built.latest;
 drop table built.latest
 """
 

@@ -17,10 +17,11 @@ GONE = b'{"id": "ch_00000040", "object": "charge", "deleted": true}'
 
 @pytest.fixture
 def by_months(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every month is a group of its own, in gold too, and few ids are looked through together."""
+    """Every month is a group of its own, in gold too, few ids are looked through together, and bronze is read into a file."""
     monkeypatch.setattr(build, "_OBJECTS_AT_ONCE", 1)
     monkeypatch.setattr(duckdb_engine, "_ROWS_SORTED", 1)
     monkeypatch.setattr(duckdb_engine, "_IDS_AT_ONCE", 3)
+    monkeypatch.setattr(duckdb_engine, "_BYTES_IN_MEMORY", 1)
 
 
 @pytest.mark.usefixtures("by_months")
