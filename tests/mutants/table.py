@@ -223,6 +223,27 @@ MUTANTS = (
         f"{UNIT}/test_publish.py -k a_check_that_changed",
     ),
     Mutant(
+        "what a change reaches is not asked again",
+        f"{P}/quality/gate.py",
+        "asked = [check for check in checks if changed.intersection(check.reads)]",
+        "asked: list[Check] = []",
+        f"{UNIT}/test_publish.py -k refused_for",
+    ),
+    Mutant(
+        "asked together, a check overlooks a row that is there twice",
+        f"{P}/quality/checks.py",
+        "group by place, row having count(*) > 1",
+        "group by place, row having count(*) > 2",
+        f"{UNIT}/test_gate.py::test_planted_rows_are_found",
+    ),
+    Mutant(
+        "of an entity that is built in groups of months only the first is built",
+        f"{P}/build.py",
+        "self._engine.narrow(spec, months[0], months[-1])",
+        "self._engine.narrow(spec, '1970-01', '2026-01')",
+        "tests/e2e/test_months.py",
+    ),
+    Mutant(
         "readers find files by listing them, not in the record",
         f"{P}/lake.py",
         "self.engine.show(model, self.files(snapshot.get(model.qualified, {}), dts))",
