@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 from uuid import uuid4
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from payments_pipeline.flow import Partition
@@ -64,7 +65,7 @@ class Excerpts:
         """Let SQL see a model's partitions, at least one; `pruned` if its present `partition_by` tells a row's partition."""
         like = self(partitions[max(partitions)])
         partition_by = model.partition_by if pruned else None
-        engine.show_lazily(model, LazyDataset(pq.read_schema(like), partitions, partition_by, self), like)
+        engine.show_lazily(model, LazyDataset(_lightest_first(like), partitions, partition_by, self), like)
 
     def __call__(self, partition: Partition, columns: frozenset[str] = frozenset()) -> Path:
         """A local file in which these columns can be read; `CorruptObject` if the object is not what was written."""
@@ -110,6 +111,13 @@ class Excerpts:
             stream.seek(start)
             stream.write(data)
         return data
+
+
+def _lightest_first(path: Path) -> pa.Schema:
+    """The columns of a file, those with the fewest bytes first: DuckDB reads the first one to count rows."""
+    metadata, schema = pq.read_metadata(path), pq.read_schema(path)
+    sizes = {name: sum(stop - start for start, stop in _ranges(metadata, {name})) for name in schema.names}
+    return pa.schema(sorted(schema, key=lambda column: sizes[column.name]))
 
 
 def _ranges(metadata: pq.FileMetaData, columns: Collection[str]) -> Iterator[tuple[int, int]]:
