@@ -22,7 +22,7 @@ from payments_pipeline.settings import Settings
 from tests.e2e.harness import Command, command_in, refusal
 from tests.oltp.objects import SOME_TIME, Object, charge, customer, load, rows, write_all
 
-STAGING, MERGING = "copy pg_temp.", "insert into charges as target"
+STAGING, MERGING, FILLING = "copy pg_temp.", "insert into charges as target", 'insert into charges ("id"'
 """What the server is doing for the loader when the blow falls."""
 
 ROWS = 10_500
@@ -144,6 +144,37 @@ def test_j2_a_killed_server_comes_back_with_the_old_state(
     own.up()
     assert _found(own_database) == states.old_rows
     _finish(own_database, states)
+
+
+def test_a_server_killed_in_a_first_load_comes_back_empty(
+    own: Server, own_database: Database, states: States
+) -> None:
+    """What was written to the table's new file, and not to the log, is no part of it; the next load fills it."""
+    process = _loader(own_database, states.new).start("oltp", "ingest-all", "--json-dir", str(states.new))
+    with own_database.connect() as connection:
+        _wait(connection, process, FILLING)
+        _kill_server(own)
+        process.communicate(timeout=60)
+        connection.close()
+    own.up()
+    assert _found(own_database) == []
+    _finish(own_database, states)
+
+
+def test_a_server_killed_after_a_first_load_has_all_of_it(
+    own: Server, own_database: Database, states: States
+) -> None:
+    """What was committed is in the table's file by then, references and indexes too."""
+    _finish(own_database, states)
+    _kill_server(own)
+    own.up()
+    assert _found(own_database) == states.new_rows
+    with own_database.connect() as connection:
+        connection.execute("set enable_seqscan = off")
+        found = connection.execute("select count(*) from charges where customer_id = 'cus_7'").fetchone()
+        assert found == (len([row for row in states.new_rows if row[1]["customer"] == "cus_7"]),)
+        with pytest.raises(psycopg.errors.UniqueViolation):
+            connection.execute("insert into charges (id) values ('ch_1')")
 
 
 @pytest.mark.nightly
