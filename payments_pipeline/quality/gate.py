@@ -65,14 +65,17 @@ def _audit_whole(lake: Lake, evidence: Evidence) -> list[CheckResult]:
 
 
 def _audit_reached(lake: Lake, evidence: Evidence) -> list[CheckResult]:
-    """What is file by file as it was has passed, and of rows that are not there none is bad: neither is asked again."""
+    """What is file by file as it was has passed, and of rows that are not there none is bad: neither is asked again.
+
+    That a warning was published does not say that it passed, so it is asked in any case.
+    """
     checks = [*checks_of(lake.models, reached=True)]
     if evidence.after == evidence.before:
         return [_passed(check.name, check.model, check.severity) for check in checks]
     found = reach(lake, evidence.before, evidence.after)
     results = list(_undisturbed(lake, evidence, found))
     changed = {model.qualified for model in lake.models.built if found.days([model.qualified])}
-    asked = [check for check in checks if changed.intersection(check.reads)]
+    asked = [check for check in checks if check.severity == "warn" or changed.intersection(check.reads)]
     linked = [check for check in asked if check.scope == "linked" and _has_rows(lake, found, check)]
     shown = changed.union(*(check.reads for check in linked))
     show_reached(

@@ -211,13 +211,14 @@ def test_a_day_is_refused_for_what_a_rebuild_is(
 
 
 def test_a_warning_stops_nothing(lake: Lake) -> None:
-    """It is in the manifest all the same."""
-    land(lake, "run", [page([charge(0, amount=2_000_000)])])
-    quality = publish(lake, "run").quality
-    assert quality is not None
-    assert [(check.name, check.severity) for check in quality.checks if not check.passed] == [
-        ("few_sales", "warn")
-    ]
+    """It is in the manifest all the same, also of a run that changes nothing of what it is about."""
+    for run_id, record in (("run", charge(0, amount=2_000_000)), ("elsewhere", refund(0))):
+        land(lake, run_id, [page([record])])
+        quality = publish(lake, run_id).quality
+        assert quality is not None
+        assert [(check.name, check.severity) for check in quality.checks if not check.passed] == [
+            ("few_sales", "warn")
+        ]
 
 
 def test_nothing_new_writes_nothing(lake: Lake, root: Path) -> None:
