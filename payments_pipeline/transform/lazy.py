@@ -98,12 +98,17 @@ def _rows_of(schema: pa.Schema, partition_by: str | None, dt: str) -> Any:
     """What is true of every row of the partition `dt`; rows without a time lie in that of the epoch."""
     if partition_by is None or dt == EPOCH_DT:
         return None
-    column, kind, day = pc.field(partition_by), schema.field(partition_by).type, date.fromisoformat(dt)
+    column, kind = pc.field(partition_by), schema.field(partition_by).type
+    try:
+        day = date.fromisoformat(dt)
+        following = datetime.combine(day, time()) + timedelta(days=1)
+    except (ValueError, OverflowError):  # DuckDB knows years that Python does not
+        return None
     if pa.types.is_date32(kind):
         return column == pa.scalar(day, kind)
     if pa.types.is_timestamp(kind) and kind.tz is None:
         start = datetime.combine(day, time())
-        return (column >= pa.scalar(start, kind)) & (column < pa.scalar(start + timedelta(days=1), kind))
+        return (column >= pa.scalar(start, kind)) & (column < pa.scalar(following, kind))
     return None
 
 
