@@ -14,6 +14,7 @@ from uuid import uuid4
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from payments_pipeline.errors import StorageError
 from payments_pipeline.flow import Partition
 from payments_pipeline.lake import VerifiedFiles, not_as_written
 from payments_pipeline.storage import Remote, Storage
@@ -42,7 +43,8 @@ class _Excerpt:
 class Excerpts:
     """Fetches columns of files that the store vouches to be the recorded ones; others it fetches and verifies whole.
 
-    So it does with files smaller than `whole_below` bytes. Excerpts are gone when the `with` block ends; whole files stay in the storage's scratch folder.
+    So it does with files smaller than `whole_below` bytes. Excerpts are gone when the `with` block ends; whole files
+    stay in the storage's scratch folder.
     """
 
     def __init__(self, storage: Storage, remote: Remote, verified: VerifiedFiles, whole_below: int) -> None:
@@ -107,9 +109,15 @@ class Excerpts:
     def _copy(self, partition: Partition, path: Path, start: int, stop: int, *, version: str) -> bytes:
         """Fetch a range to where it lies in the file."""
         data = self._remote.read_range(partition.key, start, stop, version=version)
-        with path.open("r+b" if path.exists() else "xb") as stream:
-            stream.seek(start)
-            stream.write(data)
+        try:
+            with path.open("r+b" if path.exists() else "xb") as stream:
+                stream.seek(start)
+                stream.write(data)
+        except OSError as error:
+            raise StorageError(
+                f"the local copy of {self._storage.url}/{partition.key} cannot be written: {error.strerror or error}. "
+                "What is published is untouched; free space, or set TMPDIR to a folder with more."
+            ) from error
         return data
 
 

@@ -182,6 +182,15 @@ def test_an_object_that_is_replaced_while_it_is_read_is_not_mixed(remote: Lake, 
             excerpts(partition, frozenset({"currency"}))
 
 
+def test_a_full_disk_is_named(remote: Lake) -> None:
+    """What cannot be kept here is an error that says where room is needed."""
+    assert remote.storage.remote is not None
+    with Excerpts(remote.storage, remote.storage.remote, remote.verified, 0) as excerpts:
+        excerpts._folder.rmdir()
+        with pytest.raises(StorageError, match="TMPDIR"):
+            excerpts(_of_charges(remote, "2026-01-02"))
+
+
 def test_an_object_that_the_store_does_not_vouch_for_is_fetched_whole(
     remote: Lake, local: Lake, seaweed: Seaweed, direct: Storage
 ) -> None:
