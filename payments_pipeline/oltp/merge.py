@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -89,7 +89,7 @@ def expected(table: Table) -> str:
 
 
 def missing_parents(
-    parent: Table, children: Iterable[Table], staged: Sequence[Table], *, held: bool = True
+    parent: Table, children: Sequence[Table], staged: Sequence[Table], *, held: bool = True
 ) -> str:
     """A SELECT of the ids that staged `children` refer to, and that are neither staged nor (if `held`) in the table."""
     references = " union ".join(
@@ -115,13 +115,13 @@ def _merge_all(connection: psycopg.Connection, tables: Sequence[Table]) -> list[
         table.name: _fill(connection, table) if table in empty else _merge(connection, table)
         for table in tables
     }
+    stubs += _put_back(connection, taken_off, tables)
     execute(
         connection,
         f"update charges set invoice_id = link.invoice_id from {_LINK} as link "
         "where link.id = charges.id and charges.invoice_id is distinct from link.invoice_id "
         "and not charges.is_stub and charges.raw ->> 'invoice' is null",
     )
-    stubs += _put_back(connection, taken_off, tables)
     nothing = (0, 0, 0, 0)
     return [
         Merged(table, *merged.get(table, nothing), stubs=stubs[table])
@@ -148,7 +148,7 @@ def _put_back(connection: psycopg.Connection, taken_off: TakenOff, tables: Seque
 
 
 def _add_stubs(
-    connection: psycopg.Connection, children: Iterable[Table], tables: Sequence[Table]
+    connection: psycopg.Connection, children: Sequence[Table], tables: Sequence[Table]
 ) -> Counter[str]:
     """Make a stub of every missing parent; how many for each table."""
     return Counter(

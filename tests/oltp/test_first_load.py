@@ -76,3 +76,26 @@ def test_a_server_of_ones_own_writes_rows_once(connection: psycopg.Connection, f
     ).fetchone() or (0, 0)
     assert logged < held / 4
     assert len(rows(connection, "charges", "id")) == MANY
+
+
+def test_many_links_lead_charges_that_are_there_to_invoices_that_are_not(
+    connection: psycopg.Connection, files: Path
+) -> None:
+    """A first load of invoice payments alone: the invoices become stubs, and the charges of before refer to them."""
+    write(files / "charges.json", [charge(number, payment_intent=f"pi_{number}") for number in range(3)])
+    load(connection, files, ["charges"])
+    payments = [
+        {
+            "id": f"inpay_{number}",
+            "object": "invoice_payment",
+            "created": SOME_TIME,
+            "invoice": f"in_{number}",
+            "status": "paid",
+            "payment": {"type": "payment_intent", "payment_intent": f"pi_{number}"},
+        }
+        for number in range(MANY)
+    ]
+    write(files / "invoice_payments.json", payments)
+    _, merged = load(connection, files, ["invoice_payments"])
+    assert merged["invoices"].stubs == MANY
+    assert rows(connection, "charges", "invoice_id") == [("in_0",), ("in_1",), ("in_2",)]
