@@ -68,12 +68,12 @@ def fetch(context: click.Context, out: Path) -> None:
     One file for each list, one object a line, replaced when all are complete. What objects refer to is fetched too,
     also what the lists do not show: deleted customers, detached payment methods.
     """
-    from payments_pipeline.oltp.fetch import Fetching
+    from payments_pipeline.oltp.fetch import Export
     from payments_pipeline.oltp.fetch import fetch as write_files
 
     settings = settings_of(context, None)
     with _opened(settings) as (client, reporter):
-        counts = write_files(Fetching(client, settings.max_connections, now, reporter), out)
+        counts = write_files(Export(client, settings.max_connections, now, reporter), out)
     rows = [(str(out / f"{name}.json"), count) for name, count in counts.items()]
     Console().print(table_of(("file", "objects"), rows))
 

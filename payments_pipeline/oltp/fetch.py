@@ -32,7 +32,7 @@ _UNREADABLE = (msgspec.MsgspecError, RecursionError, UnicodeDecodeError)
 
 
 @dataclass(frozen=True, slots=True)
-class Fetching:
+class Export:
     """How to fetch: the client, how many threads share it, its clock, and who hears of the progress."""
 
     client: StripeClient
@@ -41,7 +41,7 @@ class Fetching:
     reporter: Reporter
 
 
-def fetch(fetching: Fetching, folder: Path) -> Mapping[str, int]:
+def fetch(export: Export, folder: Path) -> Mapping[str, int]:
     """Write `<list>.json` for each of `LISTS` to `folder`; how many objects each holds.
 
     A file is a JSON array with one object a line, every value as received, each id once. Lists are read to their
@@ -55,8 +55,8 @@ def fetch(fetching: Fetching, folder: Path) -> Mapping[str, int]:
     storage = LocalStorage(folder)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)  # customers' data as received
-        storage.sweep((fetching.clock() - _ABANDONED).timestamp())
-        with _Reading(fetching, storage.scratch()) as reading:
+        storage.sweep((export.clock() - _ABANDONED).timestamp())
+        with _Reading(export, storage.scratch()) as reading:
             reading.read()
         for name in LISTS:
             storage.adopt(storage.scratch() / f"{name}.json", f"{name}.json")
@@ -70,17 +70,17 @@ def fetch(fetching: Fetching, folder: Path) -> Mapping[str, int]:
         storage.close()
         with suppress(OSError):  # another fetch is at work, or nothing was begun
             (folder / "_staging").rmdir()
-    fetching.reporter.event("fetch_complete", folder=str(folder), records=sum(reading.counts.values()))
+    export.reporter.event("fetch_complete", folder=str(folder), records=sum(reading.counts.values()))
     return reading.counts
 
 
 class _Reading:
     """An account being read: a file for each list, and a note of what was written and what is still to be asked for."""
 
-    def __init__(self, fetching: Fetching, scratch: Path) -> None:
+    def __init__(self, export: Export, scratch: Path) -> None:
         self.began: dict[str, str] = {}
         self.counts = dict.fromkeys(LISTS, 0)
-        self._fetching = fetching
+        self._fetching = export
         self._lock = threading.Lock()
         with ExitStack() as opened:
             self._pending = opened.enter_context(Pending(scratch / "pending"))

@@ -36,7 +36,7 @@ class _Identity(msgspec.Struct):
     id: str
 
 
-class Snapshot:
+class PublishedObjects:
     """What one publication of the lake shows: silver says which state of which object, bronze has it as received."""
 
     retrieves = False
@@ -118,4 +118,4 @@ class Snapshot:
 def lake_source(settings: Settings, tables: Iterable[str]) -> Iterator[Callable[[], Source]]:
     """The lake that the settings name, each time as it is then published, for as long as the block lasts."""
     with open_for_reading(settings) as lake:
-        yield lambda: Snapshot(lake, tables)
+        yield lambda: PublishedObjects(lake, tables)

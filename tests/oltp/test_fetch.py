@@ -17,7 +17,7 @@ from mock_api.faults import Answer, Cut, Drop, Duplicate, Latency, Poison, Rule,
 from payments_pipeline.errors import SourceError, SourceRefused, StorageError
 from payments_pipeline.flow import Quiet
 from payments_pipeline.oltp import LISTS
-from payments_pipeline.oltp.fetch import Fetching, fetch
+from payments_pipeline.oltp.fetch import Export, fetch
 from payments_pipeline.oltp.pending import Pending
 from tests.e2e.harness import Account, account_of, command_in, refusal
 from tests.oltp.shop import client_of, populate, sdk
@@ -44,7 +44,7 @@ def _quiet_again(busy: Account) -> Iterator[None]:
 def fetched(account: Account, folder: Path, workers: int = 8) -> dict[str, int]:
     """Fetch the account to the folder."""
     with client_of(account) as client:
-        return dict(fetch(Fetching(client, workers, account.now, Quiet()), folder))
+        return dict(fetch(Export(client, workers, account.now, Quiet()), folder))
 
 
 def contents(folder: Path) -> dict[str, dict[str, Any]]:
