@@ -122,8 +122,7 @@ class Build:
         return self._built
 
     def _build_entity(self, spec: EntitySpec, parts: Sequence[BronzePart], *, again: bool) -> None:
-        for part in parts:
-            check_part(self._storage, part)
+        each(lambda part: check_part(self._storage, part), parts)
         batch, quarantined = self._load(spec, parts)
         silver, is_new = self._models.silver(spec.name), spec.name in self._anew - self._thinned
         if silver:

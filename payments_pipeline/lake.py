@@ -49,6 +49,19 @@ class VerifiedFiles:
 
         each(look, (part for part in partitions if (part.key, part.sha256) not in self._seen))
 
+    def damaged(self, partitions: Iterable[Partition]) -> frozenset[str]:
+        """The keys of those whose file is gone, or has other bytes than the recorded ones."""
+        found: list[str] = []
+
+        def look(partition: Partition) -> None:
+            try:
+                self(partition)
+            except (CorruptObject, ObjectMissing):
+                found.append(partition.key)
+
+        each(look, partitions)
+        return frozenset(found)
+
 
 @dataclass(frozen=True, slots=True)
 class Lake:
@@ -68,21 +81,11 @@ class Lake:
 
     def intact(self) -> Mapping[str, Latest]:
         """`latest`, in which a partition whose file is damaged or gone has no digest: what is built differs from it."""
-        return {name: self._checked(document) for name, document in self.latest().items()}
-
-    def _checked(self, document: Latest) -> Latest:
-        partitions = {
-            dt: partition if self._is_sound(partition) else replace(partition, digest="")
-            for dt, partition in document.partitions.items()
-        }
-        return document.model_copy(update={"partitions": partitions})
-
-    def _is_sound(self, partition: Partition) -> bool:
-        try:
-            self.verified(partition)
-        except (CorruptObject, ObjectMissing):
-            return False
-        return True
+        latest = self.latest()
+        damaged = self.verified.damaged(
+            part for document in latest.values() for part in document.partitions.values()
+        )
+        return {name: _marked(document, damaged) for name, document in latest.items()}
 
     def files(self, partitions: Mapping[str, Partition], dts: Collection[str] | None = None) -> list[Path]:
         """The files of a model's partitions, of all or of those `dts` that exist, each verified first."""
@@ -116,3 +119,12 @@ class Lake:
         """Give back memory and temporary files."""
         self.engine.close()
         self.storage.close()
+
+
+def _marked(document: Latest, damaged: Collection[str]) -> Latest:
+    """The document, in which damaged partitions have no digest."""
+    partitions = {
+        dt: replace(partition, digest="") if partition.key in damaged else partition
+        for dt, partition in document.partitions.items()
+    }
+    return document.model_copy(update={"partitions": partitions})

@@ -22,6 +22,7 @@ from payments_pipeline.state.head import fence, known_runs, read_head
 from payments_pipeline.state.lease import Holder, Lease
 from payments_pipeline.state.manifest import Manifest, read_manifest
 from payments_pipeline.storage import Storage
+from payments_pipeline.storage.parallel import each
 from payments_pipeline.webhooks.books import journal_damage, recorded
 
 _SHOWN = 20
@@ -35,16 +36,20 @@ def verify_lake(lake: Lake) -> int:
     """
     for name in ENTITIES:
         read_coverage(lake.storage, name)
-    count, damaged = 0, []
-    for key, expected in _recorded(lake):
+    damaged: list[str] = []
+
+    def look(entry: tuple[str, str]) -> None:
+        key, expected = entry
         try:
             if file_sha256(lake.storage.localize(key)) != expected:
                 damaged.append(f"{key} has changed")
         except ObjectMissing:
             damaged.append(f"{key} is missing")
-        count += 1
+
+    entries = [*_recorded(lake)]
+    each(look, entries)
     received, bad = journal_damage(lake.storage)
-    count, damaged = count + received, damaged + bad
+    count, damaged = len(entries) + received, sorted(damaged) + bad
     if damaged:
         more = f"; and {len(damaged) - _SHOWN} more" if len(damaged) > _SHOWN else ""
         raise CorruptObject(

@@ -118,10 +118,12 @@ def _check_silver(lake: Lake) -> None:
             f"the models of {', '.join(sorted(stale))} have changed since silver was built, and the next run builds "
             "them anew from bronze: run the pipeline first, then forget bronze. Nothing was removed."
         )
-    snapshot, intact = snapshot_of(latest), VerifiedFiles(lake.storage)
-    for model in lake.models.layer("silver"):
-        for partition in snapshot.get(model.qualified, {}).values():
-            intact(partition)
+    snapshot = snapshot_of(latest)
+    VerifiedFiles(lake.storage).fetch(
+        partition
+        for model in lake.models.layer("silver")
+        for partition in snapshot.get(model.qualified, {}).values()
+    )
 
 
 def _without_parts(run: Manifest, *, bronze: bool, quarantine: bool) -> Manifest:
