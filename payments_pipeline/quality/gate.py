@@ -51,7 +51,7 @@ def audit(lake: Lake, evidence: Evidence) -> tuple[CheckResult, ...]:
     step = evidence.manifest.transform
     whole = step is None or step.whole or evidence.promised != promises(lake.models)
     results = _audit_whole(lake, evidence) if whole else _audit_reached(lake, evidence)
-    results += _reconciliation(lake, evidence)
+    results += _reconciliation(lake, evidence, whole=whole)
     results.append(_conservation(evidence))
     results.append(_quarantine_share(evidence))
     results += _freshness(evidence)
@@ -187,19 +187,26 @@ def _schema(lake: Lake, model: ModelSpec) -> CheckResult:
     return CheckResult("schema", model.qualified, "fail", len(wrong), tuple(wrong[:_SAMPLE]))
 
 
-def _reconciliation(lake: Lake, evidence: Evidence) -> Iterator[CheckResult]:
-    """Every object of the bronze that went in is in silver, in its partition, to the minor unit per currency."""
+def _reconciliation(lake: Lake, evidence: Evidence, *, whole: bool) -> Iterator[CheckResult]:
+    """Every object of the bronze that went in is in silver, to the minor unit per currency.
+
+    Unless the lake is looked at `whole`, only the partitions are read in which the links say that these objects are.
+    """
     for spec in ENTITIES.values():
         files = _files(lake, evidence, spec)
         if not files:
             continue
         model = lake.models.get(f"silver.{spec.name}")
-        links = evidence.after.get(f"links.{spec.name}", {})
-        lake.engine.show(links_of(model), lake.files(links))
-        lake.show(evidence.after, [model], lake.engine.places(spec, files))
+        lake.show(evidence.after, [model], None if whole else _places(lake, evidence, spec, files))
         bad = lake.engine.unreconciled(spec, model, files)
         sample = tuple(", ".join(masked(value) for value in row) for row in bad[:_SAMPLE])
         yield CheckResult("bronze_to_silver", f"silver.{spec.name}", "fail", len(bad), sample)
+
+
+def _places(lake: Lake, evidence: Evidence, spec: EntitySpec, files: Sequence[Path]) -> frozenset[str]:
+    links = links_of(lake.models.get(f"silver.{spec.name}"))
+    lake.engine.show(links, lake.files(evidence.after.get(links.qualified, {})))
+    return lake.engine.places(spec, files)
 
 
 def _files(lake: Lake, evidence: Evidence, spec: EntitySpec) -> list[Path]:

@@ -33,7 +33,7 @@ _BYTES_IN_MEMORY = 4 * 2**30
 _IDS_AT_ONCE = 1_000_000
 """About so many ids are looked through together for those that come twice."""
 _ROWS_SORTED = 250_000
-"""So many rows are sorted together; of more, those of one month after another."""
+"""So many rows are sorted together; of more, those of some months after another."""
 _WANTED_AT_ONCE = 100_000
 """About so many ids that objects refer to are held in memory; then they go to a file in scratch."""
 
@@ -124,10 +124,10 @@ class DuckDBEngine:
     def build(self, model: ModelSpec) -> None:
         with about(model):
             [(made,)] = self._run(statements.unsorted(model))
-            months = self._run(statements.MONTHS) if int(str(made)) > _ROWS_SORTED else []
-            self._keep(model, statements.built(model, empty=bool(months)))
-            for (month,) in months:
-                self._run(statements.built_month(model, str(month)))
+            groups = self._run(statements.months(_ROWS_SORTED)) if int(str(made)) > _ROWS_SORTED else []
+            self._keep(model, statements.built(model, empty=bool(groups)))
+            for first, last in groups:
+                self._run(statements.built_months(model, str(first), str(last)))
             self._run("drop table built.unsorted")
 
     def remake(self, model: ModelSpec, existing: Sequence[Path]) -> frozenset[str]:

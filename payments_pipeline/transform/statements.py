@@ -85,7 +85,17 @@ def unsorted(model: ModelSpec) -> str:
     return f"create or replace table built.unsorted as select *, {dt_of(model)} as _dt from (\n{model.sql}\n)"
 
 
-MONTHS = "select distinct left(_dt, 7) from built.unsorted order by all"
+def months(rows_at_once: int) -> str:
+    """The first and the last of months of `built.unsorted` that together have about so many rows, in order."""
+    return f"""
+select min(month), max(month)
+from (
+    select month, sum(rows) over (order by month) // {rows_at_once} as part
+    from (select left(_dt, 7) as month, count(*) as rows from built.unsorted group by all)
+)
+group by part
+order by all
+"""
 
 
 def built(model: ModelSpec, *, empty: bool) -> str:
@@ -94,11 +104,11 @@ def built(model: ModelSpec, *, empty: bool) -> str:
     return f"create or replace table {built_table(model)} as select * from built.unsorted {rows}"
 
 
-def built_month(model: ModelSpec, month: str) -> str:
-    """Add the rows of a month, sorted."""
+def built_months(model: ModelSpec, first: str, last: str) -> str:
+    """Add the rows of these months, sorted."""
     return (
-        f"insert into {built_table(model)} "
-        f"select * from built.unsorted where starts_with(_dt, {text(month)}) {_sorted(model)}"
+        f"insert into {built_table(model)} select * from built.unsorted "
+        f"where left(_dt, 7) between {text(first)} and {text(last)} {_sorted(model)}"
     )
 
 
