@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
@@ -17,7 +18,7 @@ from pathlib import Path
 import click
 import duckdb
 
-from payments_pipeline import pipeline, session
+from payments_pipeline import layout, pipeline, session
 from payments_pipeline.build import Build
 from payments_pipeline.entities import ENTITIES, duckdb_type
 from payments_pipeline.flow import Quiet
@@ -80,8 +81,13 @@ def inferred(lake: Path, out: Path) -> int:
 
 
 def ours(lake: Path, out: Path) -> int:
-    """Everything: checksums verified, every entity, gold and marts built, audited and published."""
+    """Everything: checksums verified, every entity, gold and marts built, audited, written and published.
+
+    What was published before is removed first: a rebuild writes only what differs.
+    """
     del out
+    for layer in ("silver", "gold", layout.LINKS):
+        shutil.rmtree(lake / layer)
     settings = Settings.from_env({"LOCAL_DATA_DIR": str(lake)})
     with (
         session.open_existing(settings, session.now, Quiet()) as opened,
