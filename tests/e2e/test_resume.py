@@ -13,7 +13,7 @@ from payments_pipeline.storage import LocalStorage
 from tests.e2e.harness import Account, account_of, contents, run
 
 EVENTS = "/v1/events"
-ONE_BY_ONE = {"MAX_PAGE_SIZE": "1", "MAX_CONNECTIONS": "2"}
+ONE_BY_ONE = {"MAX_PAGE_SIZE": "1", "MAX_CONNECTIONS": "1"}
 
 
 def calls_to_events(account: Account) -> int:
