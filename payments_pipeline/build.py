@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +29,7 @@ from payments_pipeline.state.snapshot import Latest, candidate, snapshot_of
 from payments_pipeline.storage.parallel import each
 from payments_pipeline.transform.engine import BatchCounts, Engine, PartitionDigest, UnreadableLines
 from payments_pipeline.transform.models import ModelSpec, links_of
+from payments_pipeline.transform.months import grouped
 
 _OBJECTS_AT_ONCE = 250_000
 """About so many objects of an entity that is built anew are sorted at once: half a gigabyte of the widest."""
@@ -144,7 +145,8 @@ class Build:
     def _build_by_months(self, spec: EntitySpec, silver: Sequence[ModelSpec], *, again: bool) -> int:
         """Build an entity of which nothing exists in groups of months: what is sorted at once is in memory."""
         before, inserted = self._dts_before(spec, silver), 0
-        for months in _grouped({**{dt[:7]: 0 for dt in before}, **self._engine.months(spec)}):
+        counts = {**{dt[:7]: 0 for dt in before}, **self._engine.months(spec)}
+        for months in grouped(counts, _OBJECTS_AT_ONCE):
             self._engine.narrow(spec, months[0], months[-1])
             dts = frozenset(dt for dt in self._engine.touched(spec) | before if dt[:7] in months)
             inserted += self._build_silver(spec, silver, dts, again=again)
@@ -293,18 +295,6 @@ class Build:
             written.append((path, StagedPartition(model.qualified, dt, staged_key, partition)))
         each(lambda entry: self._storage.adopt(entry[0], entry[1].staged_key), written)
         return [staged for _, staged in written]
-
-
-def _grouped(counts: Mapping[str, int]) -> Iterator[list[str]]:
-    """The months in order, in groups of not many more than `_OBJECTS_AT_ONCE` unless one alone has more."""
-    group: list[str] = []
-    for month in sorted(counts):
-        if group and sum(counts[each] for each in group) + counts[month] > _OBJECTS_AT_ONCE:
-            yield group
-            group = []
-        group.append(month)
-    if group:
-        yield group
 
 
 def _rows(snapshot: Snapshot, model: ModelSpec) -> int:

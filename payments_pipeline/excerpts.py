@@ -76,7 +76,7 @@ class Excerpts:
             return self._verified(partition)
         with excerpt.lock:
             missing = columns - excerpt.columns
-            ranges = [*_joined(_ranges(excerpt.metadata, missing))]
+            ranges = _joined(_ranges(excerpt.metadata, missing))
             if sum(stop - start for start, stop in ranges) > partition.bytes / 2:
                 return self._verified(partition)
             for start, stop in ranges:
@@ -139,15 +139,12 @@ def _ranges(metadata: pq.FileMetaData, columns: Collection[str]) -> Iterator[tup
                 yield start, start + chunk.total_compressed_size
 
 
-def _joined(ranges: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+def _joined(ranges: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """The ranges in order, those that nearly touch as one."""
-    first: tuple[int, int] | None = None
+    found: list[tuple[int, int]] = []
     for start, stop in sorted(ranges):
-        if first is not None and start - first[1] <= _GAP:
-            first = (first[0], max(first[1], stop))
+        if found and start - found[-1][1] <= _GAP:
+            found[-1] = (found[-1][0], max(found[-1][1], stop))
         else:
-            if first is not None:
-                yield first
-            first = (start, stop)
-    if first is not None:
-        yield first
+            found.append((start, stop))
+    return found

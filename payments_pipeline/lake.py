@@ -111,9 +111,7 @@ class Lake:
 
     def show_published(self, named: Collection[str] | None = None) -> None:
         """Let SQL see what is published; with `named` (qualified names), other models have no rows."""
-        snapshot = snapshot_of(self.latest())
-        shown = {name: snapshot[name] for name in snapshot if named is None or name in named}
-        self.show(shown, self.models.built)
+        self.show(snapshot_of(self.latest(named)), self.models.built)
 
     def close(self) -> None:
         """Give back memory and temporary files."""

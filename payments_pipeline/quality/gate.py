@@ -6,7 +6,6 @@ import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from payments_pipeline.bronze import clean_copies
 from payments_pipeline.entities import ENTITIES, EntitySpec
@@ -71,7 +70,7 @@ def _audit_reached(lake: Lake, evidence: Evidence) -> list[CheckResult]:
     """
     checks = [*checks_of(lake.models, reached=True)]
     if evidence.after == evidence.before:
-        return [_passed(check.name, check.model, check.severity) for check in checks]
+        return [_passed(check) for check in checks]
     found = reach(lake, evidence.before, evidence.after)
     results = list(_undisturbed(lake, evidence, found))
     changed = {model.qualified for model in lake.models.built if found.days([model.qualified])}
@@ -90,17 +89,15 @@ def _audit_reached(lake: Lake, evidence: Evidence) -> list[CheckResult]:
     for check in (check for check in asked if check.scope == "lake"):
         lake.show(found.after, map(lake.models.get, check.reads))
         verdicts[check] = _run(lake, check)
-    for scope in ("linked", "day", "lake"):
-        for check in (check for check in checks if check.scope == scope):
-            results.append(verdicts.get(check) or _passed(check.name, check.model, check.severity))
-    return results
+    checks.sort(key=lambda check: ("linked", "day", "lake").index(check.scope))
+    return results + [verdicts.get(check) or _passed(check) for check in checks]
 
 
 def _schemas(lake: Lake, found: Reach, changed: Collection[str]) -> Iterator[CheckResult]:
     """Whether what changed has the columns that it should, the linked models as they are shown."""
     for model in lake.models.built:
         if model.qualified not in changed:
-            yield _passed("schema", model.qualified)
+            yield CheckResult("schema", model.qualified, "fail", 0)
             continue
         if not _is_linked(model):
             lake.show(found.after, [model], found.days([model.qualified]))
@@ -157,15 +154,13 @@ def _verdicts(lake: Lake, checks: Sequence[Check]) -> list[CheckResult]:
                 break
         suspects |= named
     return [
-        _run(lake, check)
-        if check.question is None or place in suspects
-        else _passed(check.name, check.model, check.severity)
+        _run(lake, check) if check.question is None or place in suspects else _passed(check)
         for place, check in enumerate(checks)
     ]
 
 
-def _passed(name: str, model: str, severity: Literal["fail", "warn"] = "fail") -> CheckResult:
-    return CheckResult(name, model, severity, 0)
+def _passed(check: Check) -> CheckResult:
+    return CheckResult(check.name, check.model, check.severity, 0)
 
 
 def _run(lake: Lake, check: Check) -> CheckResult:

@@ -17,6 +17,7 @@ from payments_pipeline.transform import lines, reach, statements
 from payments_pipeline.transform.connection import Connection, EngineOptions, about, failure, in_one_line
 from payments_pipeline.transform.engine import BatchCounts, PartitionDigest, Result, UnreadableLines
 from payments_pipeline.transform.models import ModelSpec
+from payments_pipeline.transform.months import grouped
 from payments_pipeline.transform.names import relations_in
 from payments_pipeline.transform.statements import built_table as _built
 from payments_pipeline.transform.statements import name as _name
@@ -90,7 +91,7 @@ class DuckDBEngine:
         return BatchCounts(int(str(read)), int(str(current)))
 
     def months(self, spec: EntitySpec) -> Mapping[str, int]:
-        return {str(month): int(str(count)) for month, count in self._run(lines.months(spec))}
+        return self._counted(lines.months(spec))
 
     def narrow(self, spec: EntitySpec, first: str, last: str) -> None:
         shown, whole = f"bronze.{_name(spec.name)}", _name(f"all {spec.name}")
@@ -124,10 +125,10 @@ class DuckDBEngine:
     def build(self, model: ModelSpec) -> None:
         with about(model):
             [(made,)] = self._run(statements.unsorted(model))
-            groups = self._run(statements.months(_ROWS_SORTED)) if int(str(made)) > _ROWS_SORTED else []
-            self._keep(model, statements.built(model, empty=bool(groups)))
-            for first, last in groups:
-                self._run(statements.built_months(model, str(first), str(last)))
+            many = int(str(made)) > _ROWS_SORTED
+            self._keep(model, statements.built(model, empty=many))
+            for months in grouped(self._counted(statements.MONTHS), _ROWS_SORTED) if many else ():
+                self._run(statements.built_months(model, months[0], months[-1]))
             self._run("drop table built.unsorted")
 
     def remake(self, model: ModelSpec, existing: Sequence[Path]) -> frozenset[str]:
@@ -174,7 +175,7 @@ class DuckDBEngine:
     def show_lazily(self, model: ModelSpec, dataset: LazyDataset, like: Path) -> None:
         relation = f"{model.qualified} elsewhere"
         self._connection.register(relation, dataset)
-        columns = _typed(self._columns(f"({self._reading([like])})"))
+        columns = statements.typed(self._columns(f"({self._reading([like])})"))
         self._view(model.qualified, f"select {columns} from {_name(relation)}")
 
     def shows(self, name: str) -> bool:
@@ -358,7 +359,7 @@ class DuckDBEngine:
         now = self._columns(empty)
         self._view(
             model.qualified,
-            f"select {_typed(now)} from (({empty}) union all by name {self._reading(files)})",
+            f"select {statements.typed(now)} from (({empty}) union all by name {self._reading(files)})",
         )
         self._run(f"select max(hash(shown)) from {model.qualified} as shown")
 
@@ -370,6 +371,9 @@ class DuckDBEngine:
     def _typed_empty(self, relation: str) -> str:
         columns = [f"null::{kind} as {_name(name)}" for name, kind in self._columns(relation).items()]
         return f"select {', '.join(columns)}, null::date as dt where false"
+
+    def _counted(self, sql: str) -> dict[str, int]:
+        return {str(name): int(str(count)) for name, count in self._run(sql)}
 
     def _columns(self, relation: str) -> dict[str, str]:
         return self.query(f"describe {relation}").pairs()
@@ -388,11 +392,6 @@ def _reading_lines(spec: EntitySpec, files: Sequence[Path]) -> dict[str, object]
         "meta": 'STRUCT("observed_at" VARCHAR, "source" VARCHAR, "offset" BIGINT, "deleted_at" BIGINT)',
     }
     return {"files": _texts(files), "columns": columns, "size": 2 * MAX_RECORD_BYTES}
-
-
-def _typed(columns: Mapping[str, str]) -> str:
-    """The columns, each of the type that it is to have."""
-    return ", ".join(f"{_name(column)}::{kind} as {_name(column)}" for column, kind in columns.items())
 
 
 def _texts(files: Sequence[Path]) -> list[str]:

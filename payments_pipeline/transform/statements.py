@@ -27,6 +27,11 @@ def text(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
+def typed(columns: Mapping[str, str]) -> str:
+    """The columns, each of the type that it is to have."""
+    return ", ".join(f"{name(column)}::{kind} as {name(column)}" for column, kind in columns.items())
+
+
 def built_table(model: ModelSpec) -> str:
     """Where a built model waits to be written."""
     return f"built.{name(model.qualified)}"
@@ -85,17 +90,7 @@ def unsorted(model: ModelSpec) -> str:
     return f"create or replace table built.unsorted as select *, {dt_of(model)} as _dt from (\n{model.sql}\n)"
 
 
-def months(rows_at_once: int) -> str:
-    """The first and the last of months of `built.unsorted` that together have about so many rows, in order."""
-    return f"""
-select min(month), max(month)
-from (
-    select month, sum(rows) over (order by month) // {rows_at_once} as part
-    from (select left(_dt, 7) as month, count(*) as rows from built.unsorted group by all)
-)
-group by part
-order by all
-"""
+MONTHS = "select left(_dt, 7), count(*) from built.unsorted group by all"
 
 
 def built(model: ModelSpec, *, empty: bool) -> str:
