@@ -11,16 +11,10 @@ _THREADS = 8
 
 
 def each(operation: Callable[[_T], None], items: Iterable[_T]) -> None:
-    """Do `operation` for every item; the first failure is raised once the operations under way have ended."""
-    items = [*items]
-    if len(items) <= 1:
-        for item in items:
-            operation(item)
-        return
+    """Do `operation` for every item as it comes; the first failure is raised once the operations under way have ended."""
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="storage") as pool:
-        futures = [pool.submit(operation, item) for item in items]
         try:
-            for future in futures:
+            for future in [pool.submit(operation, item) for item in items]:
                 future.result()
         except BaseException:
             pool.shutdown(cancel_futures=True)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -32,16 +33,19 @@ class Connection:
     """An in-memory DuckDB that reads and writes only below `folders`, spills to `scratch` and loads nothing."""
 
     def __init__(self, folders: Sequence[Path], scratch: Path, options: EngineOptions) -> None:
-        self._connection = _hardened(folders, scratch, options)
+        self._connection, self._unordered = _hardened(folders, scratch, options)
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="duckdb")
         self._lazy: dict[str, LazyDataset] = {}
+        self._beside: list[duckdb.DuckDBPyConnection] = []
 
-    def run(self, sql: str, parameters: Mapping[str, object]) -> Result:
+    def run(self, sql: str, parameters: Mapping[str, object], *, in_any_order: bool = False) -> Result:
         """Run statements in the worker thread: this one stays open to signals, which would wait for DuckDB else.
 
         The answer is that of the last one; raises what DuckDB raises, or a registered dataset while it was scanned.
+        Rows that no `order by` sorts keep the order of what is read, which takes longer, unless they may come `in_any_order`.
         """
-        running = self._worker.submit(_answer, self._connection, sql, parameters)
+        connection = self._unordered if in_any_order else self._connection
+        running = self._worker.submit(_answer, connection, sql, parameters)
         try:
             return running.result()
         except duckdb.Error:
@@ -52,8 +56,36 @@ class Connection:
             for dataset in self._lazy.values():
                 dataset.stop()
             if not running.done():
-                self._connection.interrupt()
+                connection.interrupt()
             raise
+
+    def run_all(self, statements: Mapping[str, str]) -> Iterator[str]:
+        """Run statements that do not depend on each other, as many at once as DuckDB has threads; their names as they end."""
+        if not self._beside:
+            [(threads,)] = self.run("select current_setting('threads')", {}).rows
+            self._beside = [self._connection.cursor() for _ in range(int(str(threads)))]
+        idle = SimpleQueue[duckdb.DuckDBPyConnection]()
+        for connection in self._beside:
+            idle.put(connection)
+
+        def run(name: str) -> str:
+            connection = idle.get()
+            try:
+                connection.execute(statements[name])
+            finally:
+                idle.put(connection)
+            return name
+
+        with ThreadPoolExecutor(len(self._beside), thread_name_prefix="duckdb") as pool:
+            running = [pool.submit(run, name) for name in statements]
+            try:
+                for ended in as_completed(running):
+                    yield ended.result()
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                for connection in self._beside:
+                    connection.interrupt()
+                raise
 
     def register(self, relation: str, dataset: LazyDataset) -> None:
         """Let SQL see the dataset under that name, which it may have had before; what it cannot fetch, `run` raises."""
@@ -68,11 +100,17 @@ class Connection:
     def close(self) -> None:
         """Give back memory and temporary files."""
         self._worker.shutdown()
-        self._connection.close()
+        for connection in (*self._beside, self._unordered, self._connection):
+            connection.close()
 
 
-def _hardened(folders: Sequence[Path], scratch: Path, options: EngineOptions) -> duckdb.DuckDBPyConnection:
-    """A connection that reads and writes only below `folders` and loads nothing from elsewhere."""
+def _hardened(
+    folders: Sequence[Path], scratch: Path, options: EngineOptions
+) -> tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection]:
+    """A database that reads and writes only below `folders` and loads nothing from elsewhere.
+
+    Two connections to it: what the second is asked need not keep the order of what it reads.
+    """
     connection = duckdb.connect(
         ":memory:",
         config={
@@ -95,9 +133,11 @@ def _hardened(folders: Sequence[Path], scratch: Path, options: EngineOptions) ->
         "enable_progress_bar = false",
         "lock_configuration = true",
     ]
+    unordered = connection.cursor()
+    unordered.execute("set session preserve_insertion_order = false")
     for setting in settings:
         connection.execute(f"set {setting}")
-    return connection
+    return connection, unordered
 
 
 def _answer(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, object]) -> Result:
@@ -106,16 +146,20 @@ def _answer(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping
     return Result(columns, cursor.fetchall())
 
 
-def failure(what: str, error: duckdb.Error) -> StorageError:
-    """What to tell a user when DuckDB ran out of memory, disk or files."""
-    remedy = "free space"
-    if isinstance(error, duckdb.OutOfMemoryException):
-        remedy = "raise DUCKDB_MEMORY_LIMIT"
-    elif "Too many open files" in str(error):
-        remedy = "raise the limit on open files (ulimit -n)"
-    return StorageError(
-        f"{what} could not be processed: {in_one_line(error)}. Nothing was published; {remedy} and run again."
-    )
+@contextmanager
+def explained(what: str) -> Iterator[None]:
+    """Say what to do if DuckDB runs out of memory, disk or files."""
+    try:
+        yield
+    except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+        remedy = "free space"
+        if isinstance(error, duckdb.OutOfMemoryException):
+            remedy = "raise DUCKDB_MEMORY_LIMIT"
+        elif "Too many open files" in str(error):
+            remedy = "raise the limit on open files (ulimit -n)"
+        raise StorageError(
+            f"{what} could not be processed: {in_one_line(error)}. Nothing was published; {remedy} and run again."
+        ) from error
 
 
 def in_one_line(error: duckdb.Error) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ from payments_pipeline.entities import EntitySpec, duckdb_type
 from payments_pipeline.errors import ModelError, UsageError
 from payments_pipeline.screen import MAX_RECORD_BYTES
 from payments_pipeline.transform import lines, reach, statements
-from payments_pipeline.transform.connection import Connection, EngineOptions, about, failure, in_one_line
+from payments_pipeline.transform.connection import Connection, EngineOptions, about, explained, in_one_line
 from payments_pipeline.transform.engine import BatchCounts, PartitionDigest, Result, UnreadableLines
 from payments_pipeline.transform.models import ModelSpec
 from payments_pipeline.transform.months import grouped
@@ -33,7 +33,7 @@ _BYTES_IN_MEMORY = 4 * 2**30
 """Bronze of an entity that is larger is read into a file of DuckDB's."""
 _IDS_AT_ONCE = 1_000_000
 """About so many ids are looked through together for those that come twice."""
-_ROWS_SORTED = 250_000
+_ROWS_SORTED = 500_000
 """So many rows are sorted together; of more, those of some months after another."""
 _WANTED_AT_ONCE = 100_000
 """About so many ids that objects refer to are held in memory; then they go to a file in scratch."""
@@ -77,7 +77,7 @@ class DuckDBEngine:
             return BatchCounts(0, 0)
         try:
             table = self._table_for(spec, files)
-            [(read,)] = self._run(lines.lines(spec, table), _reading_lines(spec, files))
+            [(read,)] = self._run(lines.lines(spec, table), _reading_lines(spec, files), in_any_order=True)
         except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
             raise UnreadableLines(f"bronze of {spec.name}: {error}") from error
         self._run(lines.REPEATED)
@@ -109,7 +109,7 @@ class DuckDBEngine:
         self.show(model, existing, aligned=aligned)
         with about(model):
             self._view("built.existing", f"select * from {model.qualified}")
-            self._keep(model, statements.merged(model, spec))
+            self._keep(model, statements.merged(model, spec) if existing else statements.added(model))
 
     def link(
         self,
@@ -124,7 +124,7 @@ class DuckDBEngine:
 
     def build(self, model: ModelSpec) -> None:
         with about(model):
-            [(made,)] = self._run(statements.unsorted(model))
+            [(made,)] = self._run(statements.unsorted(model), in_any_order=True)
             many = int(str(made)) > _ROWS_SORTED
             self._keep(model, statements.built(model, empty=many))
             for months in grouped(self._counted(statements.MONTHS), _ROWS_SORTED) if many else ():
@@ -157,12 +157,10 @@ class DuckDBEngine:
             for dt, count, sum_, unsettled in rows
         }
 
-    def write(self, model: ModelSpec, dt: str, path: Path) -> None:
-        with about(model):
-            self._run(
-                f"copy (select * exclude (_dt) from {_built(model)} where _dt = {_text(dt)}) "
-                f"to {_text(str(path))} (format parquet, compression zstd)"
-            )
+    def write(self, model: ModelSpec, paths: Mapping[str, Path]) -> Iterator[str]:
+        copies = {dt: statements.written(model, dt, str(path)) for dt, path in paths.items()}
+        with about(model), explained("the transformation"):
+            yield from self._connection.run_all(copies)
 
     def show(self, model: ModelSpec, files: Sequence[Path], *, aligned: bool = False) -> None:
         with about(model):
@@ -237,9 +235,8 @@ class DuckDBEngine:
                 raise UsageError(
                     "the query must be one SELECT (or FROM, VALUES, DESCRIBE, SUMMARIZE, SHOW); nothing was run."
                 )
-            return self._connection.run(sql, {})
-        except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
-            raise failure("the query", error) from error
+            with explained("the query"):
+                return self._connection.run(sql, {})
         except duckdb.Error as error:
             raise UsageError(f"the query cannot be run: {in_one_line(error)}") from error
 
@@ -378,11 +375,11 @@ class DuckDBEngine:
     def _columns(self, relation: str) -> dict[str, str]:
         return self.query(f"describe {relation}").pairs()
 
-    def _run(self, sql: str, parameters: Mapping[str, object] | None = None) -> list[tuple[object, ...]]:
-        try:
-            return self._connection.run(sql, parameters or {}).rows
-        except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
-            raise failure("the transformation", error) from error
+    def _run(
+        self, sql: str, parameters: Mapping[str, object] | None = None, *, in_any_order: bool = False
+    ) -> list[tuple[object, ...]]:
+        with explained("the transformation"):
+            return self._connection.run(sql, parameters or {}, in_any_order=in_any_order).rows
 
 
 def _reading_lines(spec: EntitySpec, files: Sequence[Path]) -> dict[str, object]:

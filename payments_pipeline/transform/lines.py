@@ -19,7 +19,7 @@ def empty_bronze(spec: EntitySpec) -> str:
 
 
 def lines(spec: EntitySpec, table: str) -> str:
-    """The table: a row for every line, in the files' order, as if it were the only one of its id."""
+    """The table: a row for every line, as if it were the only one of its id."""
     fields = ", ".join(f"data.{name(field)} as {name(field)}" for field in spec.columns)
     return f"""
 create or replace table {table} as

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from payments_pipeline.flow import EPOCH_DT
 from payments_pipeline.transform.models import ModelSpec
-from payments_pipeline.transform.statements import built_table, dt_of, name, text
+from payments_pipeline.transform.statements import READ_AS_TEXT, built_table, dt_of, name, text
 
 TABLES = """
 create table built.changed (model varchar, object ubigint);
@@ -169,18 +169,17 @@ def unexplained(model: ModelSpec, *, read: bool) -> str:
     """Noted changes of the model that nothing accounts for: a silver row's object must be in the bronze files read."""
     cause = "select object from built.reached"
     if model.layer == "silver":
-        ids = hashed("json_extract_string(json, '$.data.id')")
-        observed = f"select {ids} from read_ndjson_objects($files, maximum_object_size = $size)"
+        ids = hashed("json_extract_string(line, '$.data.id')")
+        observed = f"select {ids} from {READ_AS_TEXT}"
         cause = observed if read else "select null::ubigint where false"
     return f"select count(*) from built.changed where model = {text(model.qualified)} and object not in ({cause})"
 
 
 def places(spec_name: str) -> str:
     """The partitions in which the lake has the objects of the bronze files."""
-    ids = hashed("json_extract_string(json, '$.data.id')")
+    ids = hashed("json_extract_string(line, '$.data.id')")
     return (
-        f"select distinct dt from links.{name(spec_name)} where object in "
-        f"(select {ids} from read_ndjson_objects($files, maximum_object_size = $size))"
+        f"select distinct dt from links.{name(spec_name)} where object in (select {ids} from {READ_AS_TEXT})"
     )
 
 

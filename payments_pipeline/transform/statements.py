@@ -15,6 +15,11 @@ READ = (
 )
 READ_LENIENTLY = READ.replace("records = true", "records = true, ignore_errors = true")
 """For looking around only: a line that cannot be read is skipped here, and quarantined by the build."""
+READ_AS_TEXT = (
+    "read_csv($files, columns = {'line': 'VARCHAR'}, auto_detect = false, header = false, "
+    r"delim = E'\x01', quote = '', escape = '', comment = '', new_line = '\n', max_line_size = $size)"
+)
+"""Lines as they are, for looking at them on another path than the one that builds; no line holds a control character."""
 
 
 def name(identifier: str) -> str:
@@ -85,6 +90,14 @@ select *, {dt_of(model)} as _dt from merged_rows {_sorted(model)}
 """
 
 
+def added(model: ModelSpec) -> str:
+    """The same where nothing was published."""
+    return (
+        f"create or replace table {built_table(model)} as "
+        f"select *, {dt_of(model)} as _dt from (\n{model.sql}\n) {_sorted(model)}"
+    )
+
+
 def unsorted(model: ModelSpec) -> str:
     """`built.unsorted`: a whole model with each row's partition."""
     return f"create or replace table built.unsorted as select *, {dt_of(model)} as _dt from (\n{model.sql}\n)"
@@ -108,18 +121,30 @@ def built_months(model: ModelSpec, first: str, last: str) -> str:
 
 
 def digests(model: ModelSpec, columns: Mapping[str, str]) -> str:
-    """Rows and digest per partition: the sum of the rows' hashes, over the text of their business columns.
+    """Rows and digest per partition: the sum of the rows' hashes, over their business columns.
 
     A sum does not depend on the rows' order, and unlike an exclusive or it notices a row that is there twice.
-    Links hold only hashes of this version of DuckDB, so its own hash will do.
     """
-    counted = ", ".join(f"{name(column)} := {name(column)}" for column in sorted(columns) if column[0] != "_")
-    hashed = f"md5_number_lower(to_json(struct_pack({counted}))::varchar)"
-    if model.layer == "links":
-        hashed = "hash(dt, object, refs)"
+    hashed = ", ".join(
+        _hashable(column, kind) for column, kind in sorted(columns.items()) if column[0] != "_"
+    )
     spec = ENTITIES.get(model.entity) if model.layer == "silver" and model.parent is None else None
     unsettled = f"count(*) filter (where {_unsettled(spec)})" if spec and spec.mutable_days else "null"
-    return f"select _dt, count(*), sum({hashed}), {unsettled} from {built_table(model)} group by _dt"
+    return f"select _dt, count(*), sum(hash({hashed})), {unsettled} from {built_table(model)} group by _dt"
+
+
+def _hashable(column: str, kind: str) -> str:
+    """What of a column to hash: to DuckDB's hash, a list of one value is that value, and an empty one is NULL."""
+    is_nested = kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION"))
+    return f"to_json({name(column)})::varchar" if is_nested else name(column)
+
+
+def written(model: ModelSpec, dt: str, path: str) -> str:
+    """Write one partition of the built table."""
+    return (
+        f"copy (select * exclude (_dt) from {built_table(model)} where _dt = {text(dt)}) "
+        f"to {text(path)} (format parquet, compression zstd)"
+    )
 
 
 def unreconciled(spec: EntitySpec, model: ModelSpec) -> str:
@@ -178,11 +203,11 @@ def _plain_latest(amount: str, currency: str) -> str:
     """The beginning of a statement: `latest`, one row per id of the lines read as plain JSON."""
     return f"""
 with texts as (
-    select json_extract_string(json, [
+    select json_extract_string(line, [
         '$.data.id', '$.data.created', '$.data.deleted', '$.data.{amount}', '$.data.{currency}',
         '$.meta.observed_at', '$.meta.source', '$.meta.offset'
     ]) as found
-    from read_ndjson_objects($files, maximum_object_size = $size)
+    from {READ_AS_TEXT}
 ),
 lines as (
     select

@@ -115,7 +115,7 @@ def reconcile(lake: Lake, period: Period) -> tuple[Reconciliation, Path]:
     lake.engine.build(model)
     relation = scratch / f"{model.qualified}.parquet"
     if lake.engine.digests(model):
-        lake.engine.write(model, EPOCH_DT, relation)
+        list(lake.engine.write(model, {EPOCH_DT: relation}))
         lake.engine.show(model, [relation])
     else:
         pq.write_table(pa.table({}), relation)

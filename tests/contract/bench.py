@@ -93,7 +93,7 @@ class Bench:
             self.written += 1
             known[dt] = self.folder / f"{self.written:05d}" / f"dt={dt}" / "data.parquet"
             known[dt].parent.mkdir(parents=True)
-            self.engine.write(model, dt, known[dt])
+        assert {*self.engine.write(model, {dt: known[dt] for dt in built})} == built.keys()
 
     def rows(self, columns: str, *, model: ModelSpec = SILVER) -> list[tuple[object, ...]]:
         """Columns of the merged rows, in the grain's order."""

@@ -21,6 +21,28 @@ def test_every_business_column_is_in_the_digest(model: ModelSpec) -> None:
     assert len({digest for _, _, digest, _ in found}) == len(columns) + 1
 
 
+def test_nested_values_that_hash_alike_have_digests_of_their_own() -> None:
+    """DuckDB's hash takes a list of one value for the value, and a list or struct of nothing for NULL."""
+    values = [
+        "null",
+        "{'rates': []}",
+        "{'rates': null}",
+        "{'rates': [null]}",
+        "{'rates': [0]}",
+        "{'rates': [0, null]}",
+        "{'rates': [0, 0]}",
+    ]
+    kind = "struct(rates bigint[])"
+    rows = " union all ".join(f"select {value}::{kind} as tiers, {n} as _dt" for n, value in enumerate(values))
+    [model] = [model for model in BUILT if model.qualified == "gold.dim_prices"]
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.execute("create schema built")
+        connection.execute(f"create table {statements.built_table(model)} as {rows}")
+        columns = {str(row[0]): str(row[1]) for row in connection.execute(f"describe ({rows})").fetchall()}
+        found = connection.execute(statements.digests(model, columns)).fetchall()
+    assert len({digest for _, _, digest, _ in found}) == len(values)
+
+
 def _row(columns: list[str], changed: str | None) -> str:
     """A partition of one row that is empty but for the changed column."""
     values = ", ".join(

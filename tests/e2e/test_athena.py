@@ -108,8 +108,9 @@ def test_the_tables_fit_what_the_engine_writes(printed: Mapping[str, _Table], tm
             engine.merge(model, ENTITIES[model.entity], [])
         else:
             engine.build(model)
-        engine.write(model, "2026-01-01", tmp_path / f"{model.name}.parquet")
-        _check_fits(printed[model.name], tmp_path / f"{model.name}.parquet")
+        path = tmp_path / f"{model.name}.parquet"
+        assert [*engine.write(model, {"2026-01-01": path})] == ["2026-01-01"]
+        _check_fits(printed[model.name], path)
     engine.close()
 
 

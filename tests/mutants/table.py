@@ -268,8 +268,8 @@ MUTANTS = (
     Mutant(
         "the digest leaves a column out",
         f"{P}/transform/statements.py",
-        'for column in sorted(columns) if column[0] != "_"',
-        'for column in sorted(columns)[:-1] if column[0] != "_"',
+        'in sorted(columns.items()) if column[0] != "_"',
+        'in sorted(columns.items())[:-1] if column[0] != "_"',
         f"{CONTRACT}/test_digest.py",
     ),
     Mutant(
