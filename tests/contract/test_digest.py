@@ -33,7 +33,9 @@ def test_nested_values_that_hash_alike_have_digests_of_their_own() -> None:
         "{'rates': [0, 0]}",
     ]
     kind = "struct(rates bigint[])"
-    rows = " union all ".join(f"select {value}::{kind} as tiers, {n} as _dt" for n, value in enumerate(values))
+    rows = " union all ".join(
+        f"select {value}::{kind} as tiers, {n} as _dt" for n, value in enumerate(values)
+    )
     [model] = [model for model in BUILT if model.qualified == "gold.dim_prices"]
     with duckdb.connect(config={"threads": 1}) as connection:
         connection.execute("create schema built")
