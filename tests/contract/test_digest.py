@@ -45,6 +45,21 @@ def test_nested_values_that_hash_alike_have_digests_of_their_own() -> None:
     assert len({digest for _, _, digest, _ in found}) == len(values)
 
 
+def test_small_values_in_many_combinations_have_hashes_of_their_own() -> None:
+    """Neither rows of few values, NULL among them, nor pairs of rows that exchange one value are taken for each other."""
+    columns = [f"nullif((i >> {2 * n}) & 3, 3)" for n in range(8)]
+    swapped = [f"nullif(xor((i >> {2 * n}) & 3, 1), 3)" for n in range(8)]
+    this, other = f"hash({', '.join(columns)})", f"hash({', '.join(swapped)})"
+    one, two = ([*columns[:3], swapped[3], *columns[4:]], [*swapped[:3], columns[3], *swapped[4:]])
+    exchanged = f"hash({', '.join(one)})::hugeint + hash({', '.join(two)})"
+    with duckdb.connect(config={"threads": 1}) as connection:
+        [(rows, alike)] = connection.execute(
+            f"select count(distinct {this}), count(*) filter ({this}::hugeint + {other} = {exchanged}) "
+            "from range(65536) as rows(i)"
+        ).fetchall()
+    assert (rows, alike) == (65536, 0)
+
+
 def _row(columns: list[str], changed: str | None) -> str:
     """A partition of one row that is empty but for the changed column."""
     values = ", ".join(
