@@ -17,7 +17,7 @@ READ_LENIENTLY = READ.replace("records = true", "records = true, ignore_errors =
 """For looking around only: a line that cannot be read is skipped here, and quarantined by the build."""
 READ_AS_TEXT = (
     "read_csv($files, columns = {'line': 'VARCHAR'}, auto_detect = false, header = false, "
-    r"delim = E'\x01', quote = '', escape = '', comment = '', new_line = '\n', max_line_size = $size)"
+    r"delim = E'\x01', quote = '', escape = '', comment = '', new_line = '\n', max_line_size = $size, buffer_size = $size)"
 )
 """Lines as they are, for looking at them on another path than the one that builds; no line holds a control character."""
 

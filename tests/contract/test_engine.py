@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -295,6 +296,38 @@ def test_reconciliation_finds_the_smallest_difference(bench: Bench) -> None:
         assert "2026-01-01" in {row[0] for row in _reconciled(bench, lines, changed)}
     assert _reconciled(bench, lines, lines[1:])
     assert _reconciled(bench, lines, lines[:-1])
+
+
+def test_reconciliation_reads_whatever_text_a_line_holds(bench: Bench) -> None:
+    """Quotes, delimiters, line ends of other systems, a byte order mark, nothing, megabytes: each line is one line."""
+    texts = [
+        "",
+        "'",
+        '"',
+        '\\"',
+        "#",
+        ",",
+        "\t",
+        "\x01",
+        "\x7f",
+        "a\r\nb",
+        "\u0085\u2028",
+        "\ufeff",
+        "é",
+        "NULL",
+        "x" * 3_000_000,
+    ]
+    lines = [Line(charge(1, id=f"ch_{number}", description=found), 1) for number, found in enumerate(texts)]
+    bench.merge(lines)
+    path = bench.file([])
+    found = (json.dumps(json.loads(line.text()), ensure_ascii=False, separators=(",", ":")) for line in lines)
+    path.write_text("".join(f"{line}\n" for line in found), encoding="utf-8")
+    assert bench.engine.unreconciled(CHARGES, SILVER, [path]) == []
+    bench.forget()
+    bench.merge(lines[1:])
+    assert [row[:4] for row in bench.engine.unreconciled(CHARGES, SILVER, [path])] == [
+        ("2026-01-02", "usd", len(lines), len(lines) - 1)
+    ]
 
 
 def test_references_are_followed_by_id(bench: Bench) -> None:
