@@ -32,7 +32,7 @@ from payments_pipeline.transform.models import ModelSpec, links_of
 from payments_pipeline.transform.months import grouped
 
 _OBJECTS_AT_ONCE = 500_000
-"""About so many objects of an entity that is built anew are sorted at once: half a gigabyte of the widest."""
+"""About so many objects of an entity that is built anew are sorted at once: a gigabyte of the widest."""
 
 
 @dataclass(slots=True)

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from payments_pipeline.transform.lazy import LazyDataset
 
 
+_BESIDE = 8
+"""At most so many statements run side by side: each needs memory of its own."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineOptions:
     """What DuckDB may use: memory (a DuckDB size such as `2GB`; beyond it, it spills to scratch) and threads."""
@@ -60,10 +64,10 @@ class Connection:
             raise
 
     def run_all(self, statements: Mapping[str, str]) -> Iterator[str]:
-        """Run statements that do not depend on each other, as many at once as DuckDB has threads; their names as they end."""
+        """Run statements that do not depend on each other, about as many at once as DuckDB has threads; their names as they end."""
         if not self._beside:
             [(threads,)] = self.run("select current_setting('threads')", {}).rows
-            self._beside = [self._connection.cursor() for _ in range(int(str(threads)))]
+            self._beside = [self._connection.cursor() for _ in range(min(int(str(threads)), _BESIDE))]
         idle = SimpleQueue[duckdb.DuckDBPyConnection]()
         for connection in self._beside:
             idle.put(connection)
