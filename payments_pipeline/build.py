@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -294,7 +294,8 @@ class Build:
             self._storage.adopt(paths[dt], staged_key)
             staged[dt] = StagedPartition(model.qualified, dt, staged_key, partition)
 
-        each(stage, self._engine.write(model, paths))
+        with closing(self._engine.write(model, paths)) as written:
+            each(stage, written)
         return [staged[dt] for dt in changed]
 
 

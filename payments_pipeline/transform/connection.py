@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,10 +38,13 @@ class Connection:
     """An in-memory DuckDB that reads and writes only below `folders`, spills to `scratch` and loads nothing."""
 
     def __init__(self, folders: Sequence[Path], scratch: Path, options: EngineOptions) -> None:
-        self._connection, self._unordered = _hardened(folders, scratch, options)
+        self._connection = _hardened(folders, scratch, options)
+        self._unordered = _session(self._connection, "preserve_insertion_order = false")
+        [(threads,)] = self._connection.execute("select current_setting('threads')").fetchall()
+        self._beside = [_session(self._connection) for _ in range(min(threads, _BESIDE))]
+        self._connection.execute("set lock_configuration = true")
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="duckdb")
         self._lazy: dict[str, LazyDataset] = {}
-        self._beside: list[duckdb.DuckDBPyConnection] = []
 
     def run(self, sql: str, parameters: Mapping[str, object], *, in_any_order: bool = False) -> Result:
         """Run statements in the worker thread: this one stays open to signals, which would wait for DuckDB else.
@@ -63,11 +67,8 @@ class Connection:
                 connection.interrupt()
             raise
 
-    def run_all(self, statements: Mapping[str, str]) -> Iterator[str]:
+    def run_all(self, statements: Mapping[str, str]) -> Generator[str, None, None]:
         """Run statements that do not depend on each other, about as many at once as DuckDB has threads; their names as they end."""
-        if not self._beside:
-            [(threads,)] = self.run("select current_setting('threads')", {}).rows
-            self._beside = [self._connection.cursor() for _ in range(min(int(str(threads)), _BESIDE))]
         idle = SimpleQueue[duckdb.DuckDBPyConnection]()
         for connection in self._beside:
             idle.put(connection)
@@ -87,8 +88,12 @@ class Connection:
                     yield ended.result()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
-                for connection in self._beside:
-                    connection.interrupt()
+                while not all(
+                    each.done() for each in running
+                ):  # one that is about to begin hears the next interrupt
+                    for connection in self._beside:
+                        connection.interrupt()
+                    time.sleep(0.01)
                 raise
 
     def register(self, relation: str, dataset: LazyDataset) -> None:
@@ -108,13 +113,19 @@ class Connection:
             connection.close()
 
 
-def _hardened(
-    folders: Sequence[Path], scratch: Path, options: EngineOptions
-) -> tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyConnection]:
-    """A database that reads and writes only below `folders` and loads nothing from elsewhere.
+_OF_EACH_SESSION = ("timezone = 'UTC'", "parquet_metadata_cache = true")
 
-    Two connections to it: what the second is asked need not keep the order of what it reads.
-    """
+
+def _session(connection: duckdb.DuckDBPyConnection, *settings: str) -> duckdb.DuckDBPyConnection:
+    """One more connection to the same database; what is set for a connection is set for it, too."""
+    session = connection.cursor()
+    for setting in (*_OF_EACH_SESSION, *settings):
+        session.execute(f"set session {setting}")
+    return session
+
+
+def _hardened(folders: Sequence[Path], scratch: Path, options: EngineOptions) -> duckdb.DuckDBPyConnection:
+    """A connection that reads and writes only below `folders` and loads nothing from elsewhere; to be locked."""
     connection = duckdb.connect(
         ":memory:",
         config={
@@ -126,8 +137,7 @@ def _hardened(
     )
     allowed = ", ".join(text(f"{folder}/") for folder in folders)
     settings = [
-        "timezone = 'UTC'",
-        "parquet_metadata_cache = true",
+        *_OF_EACH_SESSION,
         f"memory_limit = {text(options.memory_limit)}",
         *([f"threads = {options.threads}"] if options.threads else []),
         f"temp_directory = {text(str(scratch / 'spill'))}",
@@ -135,13 +145,10 @@ def _hardened(
         "allow_persistent_secrets = false",
         "enable_external_access = false",
         "enable_progress_bar = false",
-        "lock_configuration = true",
     ]
-    unordered = connection.cursor()
-    unordered.execute("set session preserve_insertion_order = false")
     for setting in settings:
         connection.execute(f"set {setting}")
-    return connection, unordered
+    return connection
 
 
 def _answer(connection: duckdb.DuckDBPyConnection, sql: str, parameters: Mapping[str, object]) -> Result:

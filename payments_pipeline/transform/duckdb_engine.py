@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,7 +84,7 @@ class DuckDBEngine:
         parts = int(str(read)) // _IDS_AT_ONCE + 1
         repeated = [self._run(lines.repeated(table, part, parts)) for part in range(parts)]
         if repeated != [[(0,)]] * parts:
-            self._run(lines.latest_lines(table))
+            self._run(lines.latest_lines(spec, table))
         [(current,)] = self._run(f"select count(*) from {table}")
         if spec.name in self._whole:
             self._view(f"bronze.{_name(spec.name)}", f"select * from {table}")
@@ -157,7 +157,7 @@ class DuckDBEngine:
             for dt, count, sum_, unsettled in rows
         }
 
-    def write(self, model: ModelSpec, paths: Mapping[str, Path]) -> Iterator[str]:
+    def write(self, model: ModelSpec, paths: Mapping[str, Path]) -> Generator[str, None, None]:
         copies = {dt: statements.written(model, dt, str(path)) for dt, path in paths.items()}
         with about(model), explained("the transformation"):
             yield from self._connection.run_all(copies)

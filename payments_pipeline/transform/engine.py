@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -103,8 +103,8 @@ class Engine(Protocol):
     def digests(self, model: ModelSpec) -> Mapping[str, PartitionDigest]:
         """What was built, by `dt`."""
 
-    def write(self, model: ModelSpec, paths: Mapping[str, Path]) -> Iterator[str]:
-        """Write built partitions, by `dt`, as Parquet sorted by the model's grain; each `dt` once its file is there."""
+    def write(self, model: ModelSpec, paths: Mapping[str, Path]) -> Generator[str, None, None]:
+        """Write built partitions, by `dt`, as Parquet sorted by the model's grain; each `dt` once its file is there. Close it if you leave early."""
 
     def show(self, model: ModelSpec, files: Sequence[Path], *, aligned: bool = False) -> None:
         """Let SQL see the files as `<layer>.<model>`; a typed, empty relation when there are none.

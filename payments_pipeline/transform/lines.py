@@ -48,16 +48,18 @@ def repeated(table: str, part: int, parts: int) -> str:
     )
 
 
-def latest_lines(table: str) -> str:
+def latest_lines(spec: EntitySpec, table: str) -> str:
     """The table with one row per id, the latest state observed, with what is known of its deletion.
 
     Versions are ordered by when the call was made, then a retrieval over a list, then the place in the answer;
-    never by arrival. A tombstone carries no fields, so the latest full state is kept beside the mark,
+    never by arrival. Should all of these be equal, content decides, as it does when the audit reads the lines by itself.
+    A tombstone carries no fields, so the latest full state is kept beside the mark,
     with the time of deletion that the newest tombstone since then tells, if one does;
     `_is_bare` says there was none. `_lines` counts the lines that came down to this row.
     Only the lines of repeated ids are taken out, compared and put back: all of them would be too wide to sort.
     """
     is_repeated = "hash(id) in (from built.repeated)"
+    ties = ", ".join(f"{name(column)} desc" for column in ("created", *(spec.amount or ())))
     return f"""
 create or replace table built.latest as
 with latest as (
@@ -65,13 +67,13 @@ with latest as (
         *,
         max(_observed_at) filter (_is_bare) over ids as _last_gone,
         max(_observed_at) filter (_is_bare and _deleted_at is not null) over ids as _last_dated,
-        arg_max(_deleted_at, _observed_at) filter (_is_bare) over ids as _last_gone_at,
+        arg_max(_deleted_at, {{'at': _observed_at, 'tie': _deleted_at}}) filter (_is_bare) over ids as _last_gone_at,
         count(*) over ids as _count
-    from {table}
+    from {table} as line
     where {is_repeated}
     window ids as (partition by id)
     qualify row_number() over (
-        partition by id order by _is_bare, _observed_at desc, _rank desc, _offset desc
+        partition by id order by _is_bare, _observed_at desc, _rank desc, _offset desc, {ties}, hash(line)
     ) = 1
 )
 select * exclude (_last_gone, _last_dated, _last_gone_at, _count) replace (

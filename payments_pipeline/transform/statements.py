@@ -91,10 +91,11 @@ select *, {dt_of(model)} as _dt from merged_rows {_sorted(model)}
 
 
 def added(model: ModelSpec) -> str:
-    """The same where nothing was published."""
+    """What `merged` makes where nothing is published; the columns that it would replace must be there all the same."""
+    needed = ", ".join(f"{column} as {column}" for column in ("is_deleted", "deleted_at", "_observed_at"))
     return (
         f"create or replace table {built_table(model)} as "
-        f"select *, {dt_of(model)} as _dt from (\n{model.sql}\n) {_sorted(model)}"
+        f"select * replace ({needed}), {dt_of(model)} as _dt from (\n{model.sql}\n) {_sorted(model)}"
     )
 
 
@@ -121,22 +122,27 @@ def built_months(model: ModelSpec, first: str, last: str) -> str:
 
 
 def digests(model: ModelSpec, columns: Mapping[str, str]) -> str:
-    """Rows and digest per partition: the sum of the rows' hashes, over their business columns.
+    """Rows and digest per partition: the sum of the rows' hashes, over their business columns, names and types too.
 
-    A sum does not depend on the rows' order, and unlike an exclusive or it notices a row that is there twice.
+    A sum does not depend on the rows' order, and unlike an exclusive or it notices a row that is there twice. The
+    hash of a value does not tell its type: 1.10 as DECIMAL is 110 as BIGINT.
     """
-    hashed = ", ".join(
-        _hashable(column, kind) for column, kind in sorted(columns.items()) if column[0] != "_"
-    )
+    counted = [(column, kind) for column, kind in sorted(columns.items()) if column[0] != "_"]
+    hashed = ", ".join([text(str(counted)), *(_hashable(column, kind) for column, kind in counted)])
     spec = ENTITIES.get(model.entity) if model.layer == "silver" and model.parent is None else None
     unsettled = f"count(*) filter (where {_unsettled(spec)})" if spec and spec.mutable_days else "null"
     return f"select _dt, count(*), sum(hash({hashed})), {unsettled} from {built_table(model)} group by _dt"
 
 
+_HASHED = frozenset(
+    {"BIGINT", "BOOLEAN", "DATE", "DOUBLE", "INTEGER", "JSON", "TIMESTAMP", "UBIGINT", "VARCHAR"}
+)
+"""Types whose values DuckDB hashes well. To its hash a list of one value is that value, and 0 as HUGEINT is -1."""
+
+
 def _hashable(column: str, kind: str) -> str:
-    """What of a column to hash: to DuckDB's hash, a list of one value is that value, and an empty one is NULL."""
-    is_nested = kind.endswith("]") or kind.startswith(("STRUCT", "MAP", "UNION"))
-    return f"to_json({name(column)})::varchar" if is_nested else name(column)
+    """What of a column to hash: the value, or its JSON."""
+    return name(column) if kind in _HASHED else f"to_json({name(column)})::varchar"
 
 
 def written(model: ModelSpec, dt: str, path: str) -> str:
@@ -224,7 +230,7 @@ lines as (
 latest as (
     select *, max(seen) over (partition by id) as newest
     from lines
-    qualify row_number() over (partition by id order by gone, seen desc, place desc, position desc) = 1
+    qualify row_number() over (partition by id order by gone, seen desc, place desc, position desc, created desc, amount desc, currency desc) = 1
 )
 """.strip()
 

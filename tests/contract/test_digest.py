@@ -21,18 +21,28 @@ def test_every_business_column_is_in_the_digest(model: ModelSpec) -> None:
     assert len({digest for _, _, digest, _ in found}) == len(columns) + 1
 
 
-def test_nested_values_that_hash_alike_have_digests_of_their_own() -> None:
-    """DuckDB's hash takes a list of one value for the value, and a list or struct of nothing for NULL."""
-    values = [
-        "null",
-        "{'rates': []}",
-        "{'rates': null}",
-        "{'rates': [null]}",
-        "{'rates': [0]}",
-        "{'rates': [0, null]}",
-        "{'rates': [0, 0]}",
-    ]
-    kind = "struct(rates bigint[])"
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        (
+            "struct(rates bigint[])",
+            [
+                "null",
+                *(
+                    f"{{'rates': {rates}}}"
+                    for rates in ("[]", "null", "[null]", "[0]", "[0, null]", "[0, 0]")
+                ),
+            ],
+        ),
+        ("bigint[]", ["null", "[]", "[null]", "[0]", "[0, null]"]),
+        ("hugeint", ["null", "0", "-1", "1", "18446744073709551616"]),
+        ("decimal(38, 2)", ["null", "0", "-0.01", "0.01", "184467440737095516.16"]),
+        ("decimal(18, 2)", ["null", "0", "-0.01", "0.01", "1.10"]),
+        ("uuid", ["'00000000-0000-0001-0000-000000000002'", "'00000000-0000-0002-0000-000000000001'"]),
+    ],
+)
+def test_values_that_hash_alike_have_digests_of_their_own(kind: str, values: list[str]) -> None:
+    """DuckDB's hash takes a list of one value for the value, of nothing for NULL, and mixes halves of wide numbers."""
     rows = " union all ".join(
         f"select {value}::{kind} as tiers, {n} as _dt" for n, value in enumerate(values)
     )
@@ -43,6 +53,31 @@ def test_nested_values_that_hash_alike_have_digests_of_their_own() -> None:
         columns = {str(row[0]): str(row[1]) for row in connection.execute(f"describe ({rows})").fetchall()}
         found = connection.execute(statements.digests(model, columns)).fetchall()
     assert len({digest for _, _, digest, _ in found}) == len(values)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("110::bigint as amount", "1.10::decimal(18, 2) as amount"),
+        ("1::bigint as amount", "1::bigint as total"),
+        ("true as paid", "1::bigint as paid"),
+        ("timestamp '2026-01-01' as at", "timestamptz '2026-01-01 00:00:00+00' as at"),
+    ],
+)
+def test_names_and_types_are_in_the_digest(one: str, other: str) -> None:
+    """The same values under another name, or of another type, are other content."""
+    [model] = [model for model in BUILT if model.qualified == "gold.dim_prices"]
+    found = []
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.execute("create schema built")
+        for row in (one, other):
+            connection.execute(
+                f"create or replace table {statements.built_table(model)} as select 'x' as _dt, {row}"
+            )
+            kinds = connection.execute(f"describe {statements.built_table(model)}").fetchall()
+            columns = {str(kind[0]): str(kind[1]) for kind in kinds}
+            found.append(connection.execute(statements.digests(model, columns)).fetchall())
+    assert found[0] != found[1]
 
 
 def test_small_values_in_many_combinations_have_hashes_of_their_own() -> None:

@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import pairwise
+from itertools import pairwise, permutations
 
 import duckdb
 import pytest
@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from payments_pipeline.entities import ENTITIES
-from payments_pipeline.errors import ModelError
+from payments_pipeline.errors import ModelError, StorageError
 from payments_pipeline.flow import EPOCH_DT
 from payments_pipeline.transform.connection import EngineOptions
 from payments_pipeline.transform.duckdb_engine import DuckDBEngine
@@ -71,6 +71,22 @@ def test_the_latest_observation_wins(bench: Bench, older: Line, newer: Line) -> 
     two = [bench.file([newer]), bench.file([older])]
     assert bench.engine.load_bronze(CHARGES, two).lines == 2
     assert bench.engine.query("select amount from bronze.charges").rows == [(7,)]
+
+
+def test_arrival_never_decides(bench: Bench) -> None:
+    """Two states observed in one call, which cannot be, and two deletions at once: every order gives the same row."""
+    tied = [Line(charge(1, amount=amount), 5) for amount in (7, 9, 8)]
+    ended = [
+        Line({"id": "ch_gone", "object": "charge", "deleted": True}, 5, "absent", deleted_at=CREATED + n)
+        for n in (1, 3, 2)
+    ]
+    found = set()
+    for lines in permutations([*zip(tied, ended, strict=True)]):
+        files = [bench.file(pair) for pair in lines]
+        bench.engine.load_bronze(CHARGES, files)
+        rows = bench.engine.query("select id, amount, _deleted_at from bronze.charges order by id").rows
+        found.add(tuple(rows))
+    assert len(found) == 1
 
 
 def test_a_tombstone_marks_what_is_known(bench: Bench) -> None:
@@ -257,6 +273,25 @@ def test_written_files_are_sorted_and_whole(bench: Bench) -> None:
     bench.forget()
     bench.merge([Line(charge(1, id=f"ch_{number:03d}"), 1) for number in range(40)])
     assert bench.partitions["silver.charges"]["2026-01-02"].read_bytes() == data
+
+
+def test_writing_ends_with_the_first_error_or_when_nobody_waits(bench: Bench) -> None:
+    """A folder that is not there is told, what is under way is stopped, and the engine then writes all the same."""
+    lines = [Line(charge(number), 1) for number in range(40)]
+    bench.forget()
+    bench.engine.load_bronze(CHARGES, [bench.file(lines)])
+    bench.engine.merge(SILVER, CHARGES, [])
+    paths = {dt: bench.folder / f"{dt}.parquet" for dt in bench.engine.digests(SILVER)}
+    [first, *_, last] = paths
+    with pytest.raises(StorageError, match=r"could not be processed.*Nothing was published"):
+        list(bench.engine.write(SILVER, {**paths, last: bench.folder / "nowhere" / "x.parquet"}))
+    writing = bench.engine.write(SILVER, paths)
+    assert next(writing) in paths
+    writing.close()
+    assert {*bench.engine.write(SILVER, paths)} == paths.keys()
+    assert list(bench.engine.write(SILVER, {})) == []
+    bench.engine.show(SILVER, [paths[first], paths[last]])
+    assert bench.engine.query("select count(*) from silver.charges").rows == [(2,)]
 
 
 def test_lines_that_cannot_be_read_are_told(bench: Bench) -> None:
