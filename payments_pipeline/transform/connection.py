@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,12 +87,11 @@ class Connection:
                     yield ended.result()
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
-                while not all(
-                    each.done() for each in running
-                ):  # one that is about to begin hears the next interrupt
+                # A statement that is about to begin hears only the next interrupt.
+                while not all(each.done() for each in running):
                     for connection in self._beside:
                         connection.interrupt()
-                    time.sleep(0.01)
+                    wait(running, timeout=0.01)
                 raise
 
     def register(self, relation: str, dataset: LazyDataset) -> None:
