@@ -104,7 +104,10 @@ class Engine(Protocol):
         """What was built, by `dt`."""
 
     def write(self, model: ModelSpec, paths: Mapping[str, Path]) -> Generator[str, None, None]:
-        """Write built partitions, by `dt`, as Parquet sorted by the model's grain; each `dt` once its file is there. Close it if you leave early."""
+        """Write built partitions, by `dt`, as Parquet sorted by the model's grain; each `dt` once its file is there.
+
+        Close it if you leave early: until then other files are being written.
+        """
 
     def show(self, model: ModelSpec, files: Sequence[Path], *, aligned: bool = False) -> None:
         """Let SQL see the files as `<layer>.<model>`; a typed, empty relation when there are none.

@@ -230,7 +230,10 @@ lines as (
 latest as (
     select *, max(seen) over (partition by id) as newest
     from lines
-    qualify row_number() over (partition by id order by gone, seen desc, place desc, position desc, created desc, amount desc, currency desc) = 1
+    qualify row_number() over (
+        partition by id
+        order by gone, seen desc, place desc, position desc, created desc, amount desc, currency desc
+    ) = 1
 )
 """.strip()
 

@@ -28,10 +28,12 @@ def test_every_business_column_is_in_the_digest(model: ModelSpec) -> None:
             "struct(rates bigint[])",
             [
                 "null",
-                *(
-                    f"{{'rates': {rates}}}"
-                    for rates in ("[]", "null", "[null]", "[0]", "[0, null]", "[0, 0]")
-                ),
+                "{'rates': []}",
+                "{'rates': null}",
+                "{'rates': [null]}",
+                "{'rates': [0]}",
+                "{'rates': [0, null]}",
+                "{'rates': [0, 0]}",
             ],
         ),
         ("bigint[]", ["null", "[]", "[null]", "[0]", "[0, null]"]),
@@ -46,12 +48,7 @@ def test_values_that_hash_alike_have_digests_of_their_own(kind: str, values: lis
     rows = " union all ".join(
         f"select {value}::{kind} as tiers, {n} as _dt" for n, value in enumerate(values)
     )
-    [model] = [model for model in BUILT if model.qualified == "gold.dim_prices"]
-    with duckdb.connect(config={"threads": 1}) as connection:
-        connection.execute("create schema built")
-        connection.execute(f"create table {statements.built_table(model)} as {rows}")
-        columns = {str(row[0]): str(row[1]) for row in connection.execute(f"describe ({rows})").fetchall()}
-        found = connection.execute(statements.digests(model, columns)).fetchall()
+    found = _digests(rows)
     assert len({digest for _, _, digest, _ in found}) == len(values)
 
 
@@ -66,18 +63,7 @@ def test_values_that_hash_alike_have_digests_of_their_own(kind: str, values: lis
 )
 def test_names_and_types_are_in_the_digest(one: str, other: str) -> None:
     """The same values under another name, or of another type, are other content."""
-    [model] = [model for model in BUILT if model.qualified == "gold.dim_prices"]
-    found = []
-    with duckdb.connect(config={"threads": 1}) as connection:
-        connection.execute("create schema built")
-        for row in (one, other):
-            connection.execute(
-                f"create or replace table {statements.built_table(model)} as select 'x' as _dt, {row}"
-            )
-            kinds = connection.execute(f"describe {statements.built_table(model)}").fetchall()
-            columns = {str(kind[0]): str(kind[1]) for kind in kinds}
-            found.append(connection.execute(statements.digests(model, columns)).fetchall())
-    assert found[0] != found[1]
+    assert _digests(f"select 'x' as _dt, {one}") != _digests(f"select 'x' as _dt, {other}")
 
 
 def test_small_values_in_many_combinations_have_hashes_of_their_own() -> None:
@@ -93,6 +79,17 @@ def test_small_values_in_many_combinations_have_hashes_of_their_own() -> None:
             "from range(65536) as rows(i)"
         ).fetchall()
     assert (rows, alike) == (65536, 0)
+
+
+def _digests(rows: str) -> list[tuple[object, ...]]:
+    """What is digested of a built model of these rows."""
+    [model] = [model for model in BUILT if model.qualified == "gold.dim_prices"]
+    with duckdb.connect(config={"threads": 1}) as connection:
+        connection.execute("create schema built")
+        connection.execute(f"create table {statements.built_table(model)} as {rows}")
+        kinds = connection.execute(f"describe {statements.built_table(model)}").fetchall()
+        columns = {str(kind[0]): str(kind[1]) for kind in kinds}
+        return connection.execute(statements.digests(model, columns)).fetchall()
 
 
 def _row(columns: list[str], changed: str | None) -> str:

@@ -243,7 +243,7 @@ def perform(job: Job, models: Models) -> dict[str, Any]:
 
 def _confine(job: Job) -> None:
     if job.ttl is not None:
-        pipeline.Lease = functools.partial(Lease, ttl=job.ttl)  # type: ignore[assignment,attr-defined]
+        pipeline.Lease = functools.partial(Lease, ttl=job.ttl)  # type: ignore[assignment,attr-defined]  # a lease that ends sooner
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     for name, value in job.limits.items():
         limit = getattr(resource, f"RLIMIT_{name}")

@@ -58,7 +58,7 @@ class Remote:
             now=self.scene.account.clock(),
             environ={**self.environ, "MAX_CONNECTIONS": "2"},
         )
-        return replace(job, **changes)  # type: ignore[arg-type]
+        return replace(job, **changes)  # type: ignore[arg-type]  # fields by name
 
     def run(self, storage: Storage, **changes: object) -> Ended:
         """Do it to its end."""

@@ -73,7 +73,7 @@ def _undeclared(node: SchemaNode, annotation: object, path: str) -> Iterator[str
 
 def _annotation(member: Any, name: str) -> Any:
     if get_origin(member) is stripe.ListObject:
-        return {"has_more": bool, "data": list[get_args(member)[0]]}.get(name)  # type: ignore[misc]
+        return {"has_more": bool, "data": list[get_args(member)[0]]}.get(name)  # type: ignore[misc]  # a type made at run time
     if get_origin(member) is UntypedStripeObject:
         return str
     return getattr(member, "__annotations__", {}).get(name)
@@ -113,7 +113,7 @@ def test_references_are_declared_text(spec: EntitySpec) -> None:
     for reference in spec.references:
         node: SchemaNode = spec.columns
         for step in reference.path.replace("[]", ".[]").split("."):
-            node = node[0] if isinstance(node, list) else node[step]  # type: ignore[index]
+            node = node[0] if isinstance(node, list) else node[step]  # type: ignore[index]  # a node is a struct here
         assert node == "VARCHAR"
         assert reference.target is None or reference.target in ENTITIES
 

@@ -48,12 +48,12 @@ def _scanned(folder: Path, partition_by: str | None, **scan: Any) -> Fetched:
 @pytest.mark.parametrize(
     ("partition_by", "condition", "days"),
     [
-        ("created_at", pc.field("created_at") >= datetime(2026, 1, 2), DAYS[:1] + DAYS[2:]),  # noqa: DTZ001
-        ("created_at", pc.field("created_at") < datetime(2026, 1, 2), DAYS[:2] + DAYS[3:]),  # noqa: DTZ001
+        ("created_at", pc.field("created_at") >= datetime(2026, 1, 2), DAYS[:1] + DAYS[2:]),  # noqa: DTZ001 - UTC, as the files hold it
+        ("created_at", pc.field("created_at") < datetime(2026, 1, 2), DAYS[:2] + DAYS[3:]),  # noqa: DTZ001 - UTC, as the files hold it
         ("day", pc.field("day") == date(2026, 1, 1), (DAYS[0], DAYS[1], DAYS[3], DAYS[4])),
         ("created_at", pc.field("created_at").is_null(), (DAYS[0], DAYS[3], DAYS[4])),
         ("created_at", pc.field("a") == 1, DAYS),
-        (None, pc.field("created_at") < datetime(2026, 1, 2), DAYS),  # noqa: DTZ001
+        (None, pc.field("created_at") < datetime(2026, 1, 2), DAYS),  # noqa: DTZ001 - UTC, as the files hold it
         ("id", pc.field("id") < 0, DAYS),
         ("created_at", None, DAYS),
     ],
@@ -67,7 +67,7 @@ def test_only_files_that_may_hold_such_rows_are_fetched(
 
 def test_columns_are_those_of_the_answer_and_of_the_filter(tmp_path: Path) -> None:
     """All if none are named."""
-    condition = (pc.field("created_at") > datetime(2026, 1, 2)) & pc.field("a").isin([1, 2])  # noqa: DTZ001
+    condition = (pc.field("created_at") > datetime(2026, 1, 2)) & pc.field("a").isin([1, 2])  # noqa: DTZ001 - UTC, as the files hold it
     assert _scanned(tmp_path, None, columns=["id"], filter=condition).columns == {"id", "created_at", "a"}
     assert _scanned(tmp_path, None, columns=["id"]).columns == {"id"}
     assert _scanned(tmp_path, None).columns == {*SCHEMA.names}

@@ -121,7 +121,7 @@ def test_any_other_holder_is_replaced_when_its_lease_expires(
     storage: Storage, clock: Clock, where: dict[str, object]
 ) -> None:
     """A process that cannot be asked, or seems alive, keeps the lake until the expiry, not a second longer."""
-    _left_behind(storage, clock, **where)  # type: ignore[arg-type]
+    _left_behind(storage, clock, **where)  # type: ignore[arg-type]  # fields by name
     clock.forward(TTL_SECONDS - 1)
     with pytest.raises(LeaseError):
         lease(storage, clock).__enter__()
