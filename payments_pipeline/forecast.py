@@ -12,7 +12,7 @@ from payments_pipeline.planning import make_plan
 from payments_pipeline.settings import Settings
 from payments_pipeline.state.coverage import DAY, read_coverage
 from payments_pipeline.state.head import read_head
-from payments_pipeline.state.manifest import Manifest, Request, all_runs, read_manifest
+from payments_pipeline.state.manifest import Manifest, Request, all_runs, read_manifests
 from payments_pipeline.state.snapshot import read_latest, snapshot_of
 from payments_pipeline.storage import Storage
 
@@ -95,7 +95,7 @@ def forecast(storage: Storage, settings: Settings, request: Request, now: int) -
         safety_seconds=settings.safety_window_seconds,
         silver=None if read_head(storage).pending else snapshot_of(silver),
     )
-    runs = [read_manifest(storage, run_id) for run_id in all_runs(storage)[-_RUNS:]]
+    runs = [*read_manifests(storage, all_runs(storage)[-_RUNS:]).values()]
     found = []
     for name in request.entities:
         windows = tuple(job.window for job in plan.jobs if job.spec.name == name and job.window is not None)

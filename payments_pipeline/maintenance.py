@@ -20,7 +20,7 @@ from payments_pipeline.retention import Retention, awaiting_audit, forget
 from payments_pipeline.state.coverage import read_coverage
 from payments_pipeline.state.head import fence, known_runs, read_head
 from payments_pipeline.state.lease import Holder, Lease
-from payments_pipeline.state.manifest import Manifest, read_manifest
+from payments_pipeline.state.manifest import Manifest, read_manifests
 from payments_pipeline.storage import Storage
 from payments_pipeline.storage.parallel import each
 from payments_pipeline.webhooks.books import journal_damage, recorded
@@ -109,8 +109,8 @@ def _oldest_rejected(lake: Lake, retention: Retention | None) -> float:
 
 def _recorded(lake: Lake) -> Iterator[tuple[str, str]]:
     """(key, sha256) of everything that manifests and lists of partitions name."""
-    for run_id in known_runs(lake.storage):
-        for part in _parts(read_manifest(lake.storage, run_id)):
+    for manifest in read_manifests(lake.storage, known_runs(lake.storage)).values():
+        for part in _parts(manifest):
             yield part.key, part.sha256
     yield from recorded(lake.storage)
     for document in lake.latest().values():

@@ -33,7 +33,7 @@ from payments_pipeline.state.manifest import (
     check_same_request,
     find_manifest,
     measured,
-    read_manifest,
+    read_manifests,
     write_manifest,
 )
 from payments_pipeline.state.snapshot import candidate, content_digest, snapshot_of
@@ -101,9 +101,9 @@ def extract(lake: Lake, run: Run, request: Request, fetching: Fetching) -> Run:
     manifest = run.manifest.model_copy(update={"request": request})
     write_manifest(lake.storage, manifest)
     head = commit(lake.storage, run.lease, lambda head: _with_pending(head, manifest.run_id))
-    others = parts_of(lake.storage, [name for name in head.pending if name != manifest.run_id])
+    others = read_manifests(lake.storage, (name for name in head.pending if name != manifest.run_id))
     extraction = Extraction(lake, run.context, manifest, run.lease, fetching)
-    finished = extraction(request, others)
+    finished = extraction(request, parts_of(others.values()))
     commit(lake.storage, run.lease, lambda head: head.noted(_line(lake, finished)))
     costs = finished.extract
     lake.reporter.event(
@@ -131,16 +131,18 @@ def transform(lake: Lake, run: Run, *, rebuild: bool = False, accept_loss: bool 
     started = monotonic()
     discard_staging(lake.storage, run.manifest.run_id, run.lease.epoch)
     head, latest = read_head(lake.storage), lake.intact() if rebuild else lake.latest()
-    consumed = finished_of(lake.storage, head.pending)
     stale = outdated(lake, latest)
     anew = frozenset(ENTITIES if rebuild else lake.models.entities(stale))
     whole = rebuild or bool(stale)
+    past = known_runs(lake.storage) if anew else ()
+    runs = read_manifests(lake.storage, (*past, *head.pending))
+    consumed = finished_of({name: runs[name] for name in head.pending})
     unfinished = set(head.pending) - set(consumed)
-    from_runs = tuple(name for name in known_runs(lake.storage) if name not in unfinished) if anew else ()
-    thinned = thinned_entities(lake.storage) if anew else frozenset()
+    from_runs = tuple(name for name in past if name not in unfinished)
+    thinned = thinned_entities(runs[name] for name in past)
     build = Build(lake, run.context, latest, anew=anew, thinned=thinned)
-    again = any(read_manifest(lake.storage, name).extract.finished_at is None for name in consumed)
-    built = build(parts_to_read(lake.storage, consumed, from_runs, anew), whole=whole, again=again)
+    again = any(runs[name].extract.finished_at is None for name in consumed)
+    built = build(parts_to_read(runs, consumed, from_runs, anew), whole=whole, again=again)
     _tell_thinned(lake, built, thinned & anew, accept_loss=accept_loss)
     result = candidate(snapshot_of(latest), built.staged, built.removed)
     step = Transform(
@@ -250,10 +252,8 @@ def _tell_thinned(lake: Lake, built: Built, thinned: Collection[str], *, accept_
 def _evidence(lake: Lake, manifest: Manifest, max_quarantine_share: float) -> Evidence:
     assert manifest.transform is not None, "only what was built can be audited"
     step = manifest.transform
-    runs = [
-        read_manifest(lake.storage, run_id) for run_id in dict.fromkeys((*step.from_runs, *step.consumed))
-    ]
-    read = [run.extract for run in runs if run.extract.parts or not run.extract.expired]
+    runs = read_manifests(lake.storage, (*step.from_runs, *step.consumed))
+    read = [run.extract for run in runs.values() if run.extract.parts or not run.extract.expired]
     rejected = sum(part.rows for extract in read for part in extract.quarantine)
     requested = manifest.request.entities if manifest.request else ()
     before = snapshot_of(lake.latest())
@@ -261,9 +261,9 @@ def _evidence(lake: Lake, manifest: Manifest, max_quarantine_share: float) -> Ev
         manifest=manifest,
         before=before,
         after=candidate(before, step.staged, step.removed),
-        parts=parts_to_read(lake.storage, step.consumed, step.from_runs, step.anew),
+        parts=parts_to_read(runs, step.consumed, step.from_runs, step.anew),
         coverage=[read_coverage(lake.storage, name) for name in requested],
-        received=sum(run.rows() for run in runs) + rejected,
+        received=sum(run.rows() for run in runs.values()) + rejected,
         quarantined=rejected + sum(counts.quarantined for counts in step.counts.values()),
         max_quarantine_share=max_quarantine_share,
         promised=_promised(lake.storage, step.based_on),

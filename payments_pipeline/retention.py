@@ -14,7 +14,7 @@ from payments_pipeline.build import outdated
 from payments_pipeline.errors import StorageError
 from payments_pipeline.lake import Lake, VerifiedFiles
 from payments_pipeline.state.head import known_runs, read_head
-from payments_pipeline.state.manifest import Manifest, read_manifest, write_manifest
+from payments_pipeline.state.manifest import Manifest, read_manifests, write_manifest
 from payments_pipeline.state.snapshot import snapshot_of
 from payments_pipeline.storage import Storage
 
@@ -37,7 +37,7 @@ def forget(lake: Lake, retention: Retention, *, dry_run: bool) -> set[str]:
     Call it under the lease. `StorageError` (and nothing forgotten) if silver could not do without the bronze.
     """
     now, storage = lake.clock(), lake.storage
-    runs = [read_manifest(storage, run_id) for run_id in known_runs(storage)]
+    runs = [*read_manifests(storage, known_runs(storage)).values()]
     waiting = awaiting_audit(storage)
     unstaged = {run.run_id for run in waiting if _is_old(run, now, retention.staging)}
     free = _free(storage, runs, [run for run in waiting if run.run_id not in unstaged])
@@ -61,11 +61,8 @@ def forget(lake: Lake, retention: Retention, *, dry_run: bool) -> set[str]:
 def awaiting_audit(storage: Storage) -> list[Manifest]:
     """Runs whose staged build may still be published: no other has been published since it was made."""
     head = read_head(storage)
-    found = [
-        read_manifest(storage, line.run_id)
-        for line in head.runs
-        if line.outcome in {"transformed", "refused"}
-    ]
+    staged = (line.run_id for line in head.runs if line.outcome in {"transformed", "refused"})
+    found = read_manifests(storage, staged).values()
     return [run for run in found if run.transform is not None and run.transform.based_on == head.published]
 
 

@@ -25,7 +25,7 @@ from payments_pipeline.flow import Quiet
 from payments_pipeline.inputs import parts_to_read
 from payments_pipeline.publish import discard_staging
 from payments_pipeline.settings import Settings
-from payments_pipeline.state.manifest import Manifest, Request, all_runs
+from payments_pipeline.state.manifest import Manifest, Request, all_runs, read_manifests
 from payments_pipeline.transform.lines import empty_bronze
 from payments_pipeline.transform.models import Models, ModelSpec, discover, sql_root
 
@@ -108,7 +108,8 @@ def our_silver(lake: Path, out: Path) -> int:
     ):
         alone = replace(opened, models=Models(built=(opened.models.get("silver.charges"),), checks=()))
         anew = frozenset({"charges"})
-        parts = parts_to_read(opened.storage, (), all_runs(opened.storage), anew)
+        runs = read_manifests(opened.storage, all_runs(opened.storage))
+        parts = parts_to_read(runs, (), (*runs,), anew)
         built = Build(alone, run.context, {}, anew=anew)(parts, whole=True)
         discard_staging(opened.storage, run.context.run_id, run.context.epoch)
     return built.counts["charges"].after

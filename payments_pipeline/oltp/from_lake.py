@@ -18,7 +18,7 @@ from payments_pipeline.oltp.source import RETRIEVED, Observation, Source
 from payments_pipeline.session import open_for_reading
 from payments_pipeline.settings import Settings
 from payments_pipeline.state.head import read_head, still_shown
-from payments_pipeline.state.manifest import all_runs, read_manifest
+from payments_pipeline.state.manifest import all_runs, read_manifests
 
 
 class _Meta(msgspec.Struct):
@@ -101,8 +101,8 @@ class PublishedObjects:
         return shown, deleted
 
     def _parts(self, table: str) -> Iterator[BronzePart]:
-        for run_id in all_runs(self._lake.storage):
-            for part in read_manifest(self._lake.storage, run_id).extract.parts:
+        for run in read_manifests(self._lake.storage, all_runs(self._lake.storage)).values():
+            for part in run.extract.parts:
                 if part.entity == table:
                     check_part(self._lake.storage, part)
                     yield part

@@ -9,7 +9,7 @@ from typing import Self
 from payments_pipeline import layout
 from payments_pipeline.flow import Window
 from payments_pipeline.state.documents import Document, load
-from payments_pipeline.state.manifest import EntityExtract, all_runs, read_manifest
+from payments_pipeline.state.manifest import EntityExtract, all_runs, read_manifests
 from payments_pipeline.storage import Storage
 
 DAY = 86_400
@@ -54,8 +54,8 @@ def read_coverage(storage: Storage, name: str) -> Coverage:
         return found
     windows = [
         Window(start, end)
-        for run_id in all_runs(storage)
-        for start, end in read_manifest(storage, run_id).extract.entities.get(name, EntityExtract()).windows
+        for run in read_manifests(storage, all_runs(storage)).values()
+        for start, end in run.extract.entities.get(name, EntityExtract()).windows
     ]
     return Coverage(entity=name).extended(windows)
 

@@ -12,7 +12,7 @@ from payments_pipeline import layout
 from payments_pipeline.errors import LeaseError, UsageError, VersionConflict
 from payments_pipeline.state.documents import Document, load
 from payments_pipeline.state.lease import Lease
-from payments_pipeline.state.manifest import all_runs, read_manifest
+from payments_pipeline.state.manifest import all_runs, read_manifests
 from payments_pipeline.storage import Storage
 
 _REMEMBERED_RUNS = 50
@@ -141,7 +141,7 @@ def claim(
 
 def _remade(storage: Storage) -> Head:
     """The head that the manifests imply: bronze that no published run consumed is pending."""
-    runs = sorted((read_manifest(storage, name) for name in all_runs(storage)), key=lambda run: run.epoch)
+    runs = sorted(read_manifests(storage, all_runs(storage)).values(), key=lambda run: run.epoch)
     published = [run for run in runs if run.publish is not None]
     consumed = {name for run in published if run.transform for name in run.transform.consumed}
     last = runs[-1] if runs else None

@@ -13,7 +13,7 @@ from payments_pipeline import layout
 from payments_pipeline.errors import LeaseError, StorageError, VersionConflict
 from payments_pipeline.flow import Clock
 from payments_pipeline.state.documents import Document, load
-from payments_pipeline.state.manifest import all_runs, read_manifest
+from payments_pipeline.state.manifest import all_runs, read_manifests
 from payments_pipeline.storage import Storage
 
 TTL_SECONDS = 60.0
@@ -133,7 +133,7 @@ class Lease:
 
 def _last_epoch(storage: Storage) -> int:
     """The epoch of the last run that wrote a manifest: where a lost lease goes on."""
-    return max((read_manifest(storage, run_id).epoch for run_id in all_runs(storage)), default=0)
+    return max((run.epoch for run in read_manifests(storage, all_runs(storage)).values()), default=0)
 
 
 def _is_alive(pid: int) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import ClassVar, Literal, Self
 
@@ -13,6 +14,7 @@ from payments_pipeline.errors import LeaseError, ObjectMissing, UsageError
 from payments_pipeline.flow import BronzePart, CheckResult, EntityCounts, StagedPartition
 from payments_pipeline.state.documents import Document, load, replace, unpacked
 from payments_pipeline.storage import ABSENT, Storage
+from payments_pipeline.storage.parallel import each
 
 Outcome = Literal["started", "extracted", "transformed", "refused", "published"]
 
@@ -194,6 +196,18 @@ def read_manifest(storage: Storage, run_id: str) -> Manifest:
             f"'payments-pipeline status' lists the runs that this lake knows."
         )
     return found
+
+
+def read_manifests(storage: Storage, run_ids: Iterable[str]) -> dict[str, Manifest]:
+    """The manifests of runs that must exist, in the order of the ids; they are read side by side."""
+    ids = list(dict.fromkeys(run_ids))
+    read: dict[str, Manifest] = {}
+
+    def look(run_id: str) -> None:
+        read[run_id] = read_manifest(storage, run_id)
+
+    each(look, ids)
+    return {run_id: read[run_id] for run_id in ids}
 
 
 def all_runs(storage: Storage) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import ClassVar
 from payments_pipeline import layout
 from payments_pipeline.flow import Partition, Snapshot, StagedPartition
 from payments_pipeline.state.documents import Document, load
-from payments_pipeline.state.manifest import all_runs, read_manifest
+from payments_pipeline.state.manifest import all_runs, read_manifests
 from payments_pipeline.storage import Storage
 from payments_pipeline.storage.parallel import each
 
@@ -48,7 +48,7 @@ def read_listed(storage: Storage, model: str) -> tuple[Latest | None, str]:
 
 def _remade(storage: Storage, models: AbstractSet[str]) -> dict[str, Latest]:
     """What the manifests say was published of the models, run by run."""
-    runs = (read_manifest(storage, run_id) for run_id in all_runs(storage))
+    runs = read_manifests(storage, all_runs(storage)).values()
     found: dict[str, Latest] = {}
     for run in sorted((run for run in runs if run.publish), key=lambda run: run.epoch):
         assert run.transform is not None, "only what was built is published"

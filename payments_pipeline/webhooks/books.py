@@ -14,7 +14,7 @@ from payments_pipeline import layout
 from payments_pipeline.errors import CorruptObject, ObjectMissing, VersionConflict
 from payments_pipeline.flow import BronzePart
 from payments_pipeline.state.documents import Document, load
-from payments_pipeline.state.manifest import all_runs, read_manifest
+from payments_pipeline.state.manifest import all_runs, read_manifests
 from payments_pipeline.storage import Storage
 from payments_pipeline.webhooks.event import Kept, read_line
 from payments_pipeline.webhooks.seen import Seen
@@ -190,7 +190,9 @@ def standing(storage: Storage) -> Standing | None:
 def _remade(storage: Storage, today: str) -> Log:
     """The log that journal and manifests imply; that of an empty journal if there is nothing."""
     named = {
-        part.key for run_id in all_runs(storage) for part in read_manifest(storage, run_id).extract.webhooks
+        part.key
+        for run in read_manifests(storage, all_runs(storage)).values()
+        for part in run.extract.webhooks
     }
     parts = sorted(rolled_parts(storage))
     rolled = max(map(book_of, parts), default=0)

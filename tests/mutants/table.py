@@ -303,7 +303,7 @@ MUTANTS = (
     Mutant(
         "a rebuild drops the rows whose bronze retention has removed",
         f"{P}/pipeline.py",
-        "thinned = thinned_entities(lake.storage) if anew else frozenset()",
+        "thinned = thinned_entities(runs[name] for name in past)",
         "thinned: frozenset[str] = frozenset()",
         f"{UNIT}/test_retention.py::test_a_rebuild_keeps_what_has_no_bronze_any_more",
     ),
