@@ -55,7 +55,7 @@ def simulated_account(storage: Storage, clock: Clock) -> Iterator[tuple[World, s
 def _served(world: World, clock: Clock, past: Sequence[Written], writes: list[Written]) -> Iterator[str]:
     """The account after `past` was repeated; `writes` becomes all that was ever written to it."""
     from mock_api.api import create_app
-    from mock_api.server import running
+    from mock_api.server import running, with_history
     from mock_api.world import World as Business
 
     def second() -> int:
@@ -63,7 +63,8 @@ def _served(world: World, clock: Clock, past: Sequence[Written], writes: list[Wr
 
     start = date.fromisoformat(world.start)
     business = Business(seed=world.seed, start=start, customers_per_day=world.customers_per_day)
-    with running(create_app(business, clock=second, written=writes.append)) as url:
+    app = create_app(business, clock=second, written=writes.append)
+    with with_history(business, second()), running(app) as url:
         for write in past:
             repeat(url, write)
         if list(past) != writes:
