@@ -37,12 +37,15 @@ class History:
 
 
 def built(lake: Path, rounds: int) -> list[Measured]:
-    """Each contestant on the same bronze, the fastest round of each."""
-    found = []
-    for name, label in _LABELS.items():
-        runs = [in_child(["-m", "benchmarks.load.builds", "build", name, str(lake)]) for _ in range(rounds)]
-        found.append(Measured(*label, **min(runs, key=lambda run: float(run["seconds"]))))
-    return found
+    """Each contestant on the same bronze, the fastest round of each; they take turns, as the machine has its moods."""
+    runs = [
+        {name: in_child(["-m", "benchmarks.load.builds", "build", name, str(lake)]) for name in _LABELS}
+        for _ in range(rounds)
+    ]
+    return [
+        Measured(*label, **min((run[name] for run in runs), key=lambda run: float(run["seconds"])))
+        for name, label in _LABELS.items()
+    ]
 
 
 def history(days: int, *, per_day: int, rounds: int) -> tuple[History, Scene]:
