@@ -73,7 +73,7 @@ class Extraction:
         """
         started = monotonic()
         before = self.manifest.extract
-        coverage = {name: read_coverage(self._lake.storage, name) for name in ENTITIES}
+        coverage = read_coverage(self._lake.storage, ENTITIES, keep=True)
         plan = make_plan(
             request,
             coverage,
@@ -290,7 +290,7 @@ class Extraction:
             return
         storage, key = self._lake.storage, layout.watermark(name)
         found, version = load(storage, key, Coverage)
-        coverage = found or read_coverage(storage, name)
+        coverage = found or read_coverage(storage, [name])[name]
         replace_document(storage, key, coverage.extended(windows), expected=version)
 
     def _update(self, **changes: object) -> None:

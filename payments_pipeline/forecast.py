@@ -86,7 +86,7 @@ class Forecast:
 
 def forecast(storage: Storage, settings: Settings, request: Request, now: int) -> Forecast:
     """What `request` would list if a run began `now` (Unix seconds). Reads the lake's state, changes nothing."""
-    coverage = {name: read_coverage(storage, name) for name in ENTITIES}
+    coverage = read_coverage(storage, ENTITIES)
     silver = read_latest(storage, [f"silver.{name}" for name in request.entities])
     plan = make_plan(
         request,

@@ -13,7 +13,7 @@ from payments_pipeline.build import model_version
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import PipelineError, StorageError
 from payments_pipeline.lake import Lake
-from payments_pipeline.state.coverage import read_coverage
+from payments_pipeline.state.coverage import Coverage, read_coverage
 from payments_pipeline.state.head import RunLine, read_head, still_shown
 from payments_pipeline.storage import Storage
 from payments_pipeline.transform.engine import Result
@@ -64,14 +64,14 @@ class Status:
 
 def read_status(storage: Storage, now: datetime) -> Status:
     """The lake's coverage, freshness and last runs."""
-    head = read_head(storage)
+    head, coverage = read_head(storage), read_coverage(storage, ENTITIES)
     return Status(
         url=storage.url,
         account=head.account,
         published=head.published,
         publishing=head.publishing,
         pending=head.pending,
-        coverage=tuple(_coverage_line(storage, name, now) for name in ENTITIES),
+        coverage=tuple(_coverage_line(coverage[name], now) for name in ENTITIES),
         runs=tuple(reversed(head.runs)),
         webhooks=standing(storage),
     )
@@ -156,12 +156,11 @@ def _no_state(storage: Storage) -> StorageError:
     )
 
 
-def _coverage_line(storage: Storage, name: str, now: datetime) -> CoverageLine:
-    coverage = read_coverage(storage, name)
+def _coverage_line(coverage: Coverage, now: datetime) -> CoverageLine:
     windows = coverage.windows()
     mark = coverage.watermark
     return CoverageLine(
-        entity=name,
+        entity=coverage.entity,
         since=_text(windows[0].start) if windows else None,
         watermark=_text(mark) if mark is not None else None,
         behind=str(timedelta(seconds=max(0, int(now.timestamp()) - mark))) if mark is not None else None,

@@ -34,8 +34,7 @@ def verify_lake(lake: Lake) -> int:
     Covers each run's bronze and quarantine, received webhooks, every published partition, and the state files' own
     checksums.
     """
-    for name in ENTITIES:
-        read_coverage(lake.storage, name)
+    read_coverage(lake.storage, ENTITIES)
     damaged: list[str] = []
 
     def look(entry: tuple[str, str]) -> None:

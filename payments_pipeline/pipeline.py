@@ -262,7 +262,7 @@ def _evidence(lake: Lake, manifest: Manifest, max_quarantine_share: float) -> Ev
         before=before,
         after=candidate(before, step.staged, step.removed),
         parts=parts_to_read(runs, step.consumed, step.from_runs, step.anew),
-        coverage=[read_coverage(lake.storage, name) for name in requested],
+        coverage=[*read_coverage(lake.storage, requested).values()],
         received=sum(run.rows() for run in runs.values()) + rejected,
         quarantined=rejected + sum(counts.quarantined for counts in step.counts.values()),
         max_quarantine_share=max_quarantine_share,

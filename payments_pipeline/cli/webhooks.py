@@ -142,7 +142,7 @@ def reconcile(
     from payments_pipeline.webhooks import reconcile as work
 
     with reporting(settings, "reconcile") as reporter, open_existing(settings, now, reporter) as opened:
-        mark, moment = read_coverage(opened.storage, "events").watermark, now()
+        mark, moment = read_coverage(opened.storage, ["events"])["events"].watermark, now()
         period = work.Period(
             start=start.replace(tzinfo=UTC),
             end=end.replace(tzinfo=UTC) if end else moment.replace(microsecond=0),

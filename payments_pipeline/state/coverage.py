@@ -8,9 +8,10 @@ from typing import Self
 
 from payments_pipeline import layout
 from payments_pipeline.flow import Window
-from payments_pipeline.state.documents import Document, load
-from payments_pipeline.state.manifest import EntityExtract, all_runs, read_manifests
-from payments_pipeline.storage import Storage
+from payments_pipeline.state.documents import Document, load, replace
+from payments_pipeline.state.manifest import all_runs, read_manifests
+from payments_pipeline.storage import ABSENT, Storage
+from payments_pipeline.storage.parallel import each
 
 DAY = 86_400
 
@@ -47,17 +48,28 @@ class Coverage(Document):
         return [Window(left.end, right.start) for left, right in pairwise(covered)]
 
 
-def read_coverage(storage: Storage, name: str) -> Coverage:
-    """The entity's coverage; made again from the manifests if its file is lost."""
-    found = load(storage, layout.watermark(name), Coverage)[0]
-    if found is not None:
-        return found
-    windows = [
-        Window(start, end)
-        for run in read_manifests(storage, all_runs(storage)).values()
-        for start, end in run.extract.entities.get(name, EntityExtract()).windows
-    ]
-    return Coverage(entity=name).extended(windows)
+def read_coverage(storage: Storage, names: Iterable[str], *, keep: bool = False) -> dict[str, Coverage]:
+    """The coverage of each entity; of those without a file it is made from all manifests.
+
+    With `keep`, which only the holder of the lease may ask for, they have a file afterwards: also an entity that was
+    never fetched, or every run would read the manifests of all others.
+    """
+    read: dict[str, Coverage | None] = dict.fromkeys(names)
+
+    def look(name: str) -> None:
+        read[name] = load(storage, layout.watermark(name), Coverage)[0]
+
+    each(look, list(read))
+    found = {name: coverage for name, coverage in read.items() if coverage is not None}
+    lost = read.keys() - found.keys()
+    runs = read_manifests(storage, all_runs(storage)).values() if lost else ()
+    for name in lost:
+        landed = (run.extract.entities[name] for run in runs if name in run.extract.entities)
+        windows = [Window(start, end) for counts in landed for start, end in counts.windows]
+        found[name] = Coverage(entity=name).extended(windows)
+        if keep:
+            replace(storage, layout.watermark(name), found[name], expected=ABSENT)
+    return found
 
 
 def union(windows: Iterable[Window]) -> list[Window]:

@@ -29,7 +29,7 @@ def test_only_the_unfinished_part_is_read_again(folder: Path) -> None:
         account.faults.replace(Script((Rule(Answer(401), path=EVENTS, nth=(needed - 10,)),)))
         with pytest.raises(SourceError):
             run(folder / "lake", account, environ=ONE_BY_ONE)
-        covered = read_coverage(LocalStorage(folder / "lake"), "events").windows()
+        covered = read_coverage(LocalStorage(folder / "lake"), ["events"])["events"].windows()
         assert covered
         assert covered[-1].end == account.clock()
         before = calls_to_events(account)

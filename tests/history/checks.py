@@ -80,7 +80,7 @@ def bookkeeping_faults(subject: Subject, manifest: Manifest) -> list[str]:
     storage = LocalStorage(subject.root)
     found = []
     for name in ENTITIES:
-        coverage = read_coverage(storage, name)
+        coverage = read_coverage(storage, [name])[name]
         if coverage.watermark != manifest.ceiling:
             found.append(f"{name}: watermark {coverage.watermark}, not {manifest.ceiling}")
         if name != "events" and len(coverage.intervals) != 1:
@@ -144,7 +144,9 @@ class Watch:
                 for each in (extract.entities[name].windows if name in extract.entities else ())
             )
             uncommitted = [
-                left for each in read_coverage(storage, name).windows() for left in subtract(each, committed)
+                left
+                for each in read_coverage(storage, [name])[name].windows()
+                for left in subtract(each, committed)
             ]
             found += [f"{name}: nothing committed for {window}" for window in uncommitted]
         return found
@@ -152,7 +154,7 @@ class Watch:
     def _moved_back(self, storage: LocalStorage) -> list[str]:
         found = []
         for name in ENTITIES:
-            mark = read_coverage(storage, name).watermark
+            mark = read_coverage(storage, [name])[name].watermark
             if mark is not None or name in self._watermarks:
                 if (mark or 0) < self._watermarks.get(name, 0):
                     found.append(f"the watermark of {name} went back from {self._watermarks[name]} to {mark}")

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from itertools import pairwise
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from payments_pipeline import layout
 from payments_pipeline.flow import Window
 from payments_pipeline.state.coverage import (
     Coverage,
     intersect,
     plan_windows,
+    read_coverage,
     subtract,
     union,
 )
+from payments_pipeline.state.manifest import EntityExtract, Extract, Manifest, write_manifest
+from payments_pipeline.storage import MemoryStorage
 
 SECONDS = st.integers(0, 60)
 WINDOWS = st.builds(lambda start, length: Window(start, start + length), SECONDS, st.integers(0, 15))
@@ -111,3 +116,27 @@ def test_without_a_safety_window_a_plan_is_idempotent(wanted: Window, covered: l
     coverage = Coverage(entity="charges").extended(covered)
     after = coverage.extended(plan_windows(wanted, coverage, safety_seconds=0))
     assert plan_windows(wanted, after, safety_seconds=0) == []
+
+
+def test_the_manifests_are_read_for_a_lost_file_once() -> None:
+    """What is covered comes from the manifests, also for an entity that was never fetched; once kept, it needs them no more."""
+    storage, names = MemoryStorage(), ("charges", "refunds")
+    landed = {"charges": EntityExtract(windows=((10, 20), (20, 30)))}
+    run = Manifest(
+        run_id="first",
+        epoch=1,
+        started_at=datetime(2026, 11, 1, tzinfo=UTC),
+        ceiling=30,
+        extract=Extract(entities=landed),
+    )
+    write_manifest(storage, run)
+    expected = {
+        "charges": Coverage(entity="charges", intervals=((10, 30),), watermark=30),
+        "refunds": Coverage(entity="refunds"),
+    }
+    assert read_coverage(storage, names) == expected
+    assert not [*storage.list("_state/watermarks/")]
+    assert read_coverage(storage, names, keep=True) == expected
+    storage.delete(layout.manifest("first"))
+    assert read_coverage(storage, names) == expected
+    storage.close()
