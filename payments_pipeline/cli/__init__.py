@@ -114,9 +114,8 @@ def main() -> None:
             stream.flush()
         except OSError:  # whoever read it has gone: the interpreter must not stumble over what is left
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    os._exit(
-        code
-    )  # all is closed and written; the system takes memory back at once, the interpreter piece by piece
+    # All is closed and written: the system takes memory back at once, the interpreter object by object.
+    os._exit(code)
 
 
 def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
