@@ -99,9 +99,9 @@ class Extraction:
         finally:
             self._note_costs(before.seconds + monotonic() - started)
         if plan.relist:
-            self._extend(
-                EVENTS, [Window(unread_since(coverage[EVENTS]) or self._run.ceiling, self._run.ceiling)]
-            )
+            unread = Window(unread_since(coverage[EVENTS]) or self._run.ceiling, self._run.ceiling)
+            listed = self.manifest.extract.entities.get(EVENTS, EntityExtract()).windows
+            self._extend(EVENTS, [unread, *(Window(start, end) for start, end in listed)])
         self._update(finished_at=self._lake.clock(), webhooks=before.webhooks + notices.parts)
         ended = self.manifest.model_copy(update={"outcome": "extracted"})
         self.manifest = measured(self._lake.storage, ended)
@@ -199,6 +199,8 @@ class Extraction:
         write_manifest(self._lake.storage, self.manifest)
         fence(self._lake.storage, self._lease)  # whoever takes over later reads these parts
         for name in dict.fromkeys(each.entity for each in written):
+            if name == EVENTS and self.manifest.extract.relisted:
+                continue  # until all is compared, the next run must do that as well
             windows = [window for each in written if each.entity == name for window in each.counts.windows]
             self._extend(name, [Window(start, end) for start, end in windows])
         for part in parts:
@@ -232,7 +234,7 @@ class Extraction:
         That is what only a reference brought into the lake, and what was deleted while nobody read events.
         """
         jobs = []
-        for name in request.entities:
+        for name in ENTITIES if everything else request.entities:
             spec = ENTITIES[name]
             if name == EVENTS or not (everything or spec.mutable_days):
                 continue

@@ -65,13 +65,16 @@ def make_plan(
 
     Per entity: what is missing, the safety window, and what of the covered past may still change without an
     event saying so. `silver`, as published, tells what is settled by now; None if some bronze is not in it yet.
-    Where events were not read for too long, all of the covered past. A backfill takes only what is missing.
+    Where events were not read for too long, all of the covered past, of every entity whatever the request names: the
+    events count as read afterwards. A backfill takes only what is missing.
     """
     relist = _why_relist(request, coverage, ceiling)
     jobs = []
-    for name in request.entities:
+    for name in ENTITIES if relist else request.entities:
         spec, known = entity(name), coverage[name]
-        if name == EVENTS:
+        if name not in request.entities:
+            windows = known.windows()
+        elif name == EVENTS:
             windows = _events_windows(request, known, ceiling, safety_seconds=safety_seconds)
         else:
             windows = plan_windows(

@@ -64,8 +64,7 @@ def read_coverage(storage: Storage, names: Iterable[str], *, keep: bool = False)
     lost = read.keys() - found.keys()
     runs = read_manifests(storage, all_runs(storage)).values() if lost else ()
     for name in lost:
-        landed = (run.extract.entities[name] for run in runs if name in run.extract.entities)
-        windows = [Window(start, end) for counts in landed for start, end in counts.windows]
+        windows = [Window(start, end) for run in runs for start, end in run.extract.covered(name)]
         found[name] = Coverage(entity=name).extended(windows)
         if keep:
             replace(storage, layout.watermark(name), found[name], expected=ABSENT)

@@ -89,6 +89,15 @@ class Extract(pydantic.BaseModel):
     failures: int = 0
     relisted: str | None = None
 
+    def covered(self, name: str) -> tuple[tuple[int, int], ...]:
+        """The windows of an entity that this run alone makes count as covered.
+
+        A run that compares all of the past with the account has read its events only when it has done that.
+        """
+        if name == "events" and self.relisted and self.finished_at is None:
+            return ()
+        return self.entities[name].windows if name in self.entities else ()
+
 
 class Transform(pydantic.BaseModel):
     """The build step: what went in, and what waits in staging.

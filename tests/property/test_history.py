@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,11 @@ def settled(of: Subject) -> None:
     assert bookkeeping_faults(of, manifest) == []
     assert rebuilt_differences(of, manifest) == []
     assert verified(of) > 0
+
+
+def stale(of: Subject) -> list[str]:
+    """How the lake's objects differ from the account's; those that no run was asked for are neither there nor in sums."""
+    return [each for each in disagreements(of) if not each.endswith(": missing") and "gold says" not in each]
 
 
 def row(of: Subject, entity: str, key: str, id: object) -> dict[str, Any]:
@@ -223,6 +229,38 @@ def test_runs_of_a_few_entities(opening: Opening) -> None:
     account.wait(60)
     account.run(Request(entities=("customers", "refunds"), days=1))
     settled(account)
+
+
+CHARGES = Request(entities=("charges",), days=400)
+
+
+@pytest.mark.parametrize(("first", "days"), [(EVERYTHING, 40), (CHARGES, 4)])
+def test_events_read_alone_after_a_pause(opening: Opening, first: Request, days: int) -> None:
+    """What events do not tell is compared with the account at once: to the next run they count as read."""
+    account = opening()
+    account.run(first)
+    account.wait(7200)
+    account.change(("a refund", 1), ("a note on a charge", 0))
+    account.wait(days * DAY)
+    account.run(Request(entities=("events",), days=1))
+    account.wait(LEASE_SECONDS)
+    account.run(TODAY)
+    assert stale(account) == []
+
+
+@pytest.mark.parametrize("at", range(26, 42, 4))
+def test_comparing_everything_is_not_forgotten_half_way(opening: Opening, at: int) -> None:
+    """Events were never read; the run that compares the lake with the account for that dies, and the next does it."""
+    account = opening()
+    account.run(CHARGES)
+    account.wait(7200)
+    account.change(("a refund", 1), ("a note on a charge", 0))
+    account.wait(4 * DAY)
+    with suppress(Killed):
+        account.run(TODAY, Circumstances(trouble=Trouble(at)))
+    account.wait(DAY)
+    account.run(TODAY)
+    assert stale(account) == []
 
 
 @pytest.mark.parametrize("at", [nightly(2), nightly(9), 23])

@@ -70,3 +70,14 @@ def test_nothing_is_listed_again_that_was_never_covered() -> None:
     """What only a reference brought into the lake is retrieved by its id."""
     newest = Coverage(entity=NAME, intervals=((CEILING - DAY, CEILING - 3600),), watermark=CEILING - 3600)
     assert _planned(_silver({9: 1}, rows=500), covered=newest) == [LATEST]
+
+
+def test_what_events_have_not_told_is_looked_for_in_every_entity() -> None:
+    """They count as read afterwards, for all that the lake covers, whatever the request names."""
+    request = Request(entities=("events",), days=1)
+    coverage = {name: Coverage(entity=name) for name in ENTITIES} | {NAME: COVERED}
+    plan = make_plan(request, coverage, CEILING, safety_seconds=3600, silver=None)
+    assert plan.relist is not None
+    assert {job.spec.name: job.window for job in plan.jobs if job.spec.name != "events"} == {
+        NAME: COVERED.windows()[0]
+    }
