@@ -60,12 +60,14 @@ def with_history(world: World, until: int) -> Iterator[None]:
     None of that is garbage, and a collector that looks through it again and again takes longer than making it: it
     rests meanwhile, and passes it over until the block ends.
     """
+    collecting = gc.isenabled()
     gc.disable()
     try:
         world.play(until)
         gc.freeze()
     finally:
-        gc.enable()
+        if collecting:
+            gc.enable()
     try:
         yield
     finally:

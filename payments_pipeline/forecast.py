@@ -86,16 +86,18 @@ class Forecast:
 
 def forecast(storage: Storage, settings: Settings, request: Request, now: int) -> Forecast:
     """What `request` would list if a run began `now` (Unix seconds). Reads the lake's state, changes nothing."""
-    coverage = read_coverage(storage, ENTITIES)
+    head, coverage = read_head(storage), read_coverage(storage, ENTITIES)
     silver = read_latest(storage, [f"silver.{name}" for name in request.entities])
     plan = make_plan(
         request,
         coverage,
         now,
         safety_seconds=settings.safety_window_seconds,
-        silver=None if read_head(storage).pending else snapshot_of(silver),
+        silver=None if head.pending else snapshot_of(silver),
     )
-    runs = [*read_manifests(storage, all_runs(storage)[-_RUNS:]).values()]
+    past = set(all_runs(storage))
+    last = [line.run_id for line in head.runs if line.run_id in past][-_RUNS:]
+    runs = [*read_manifests(storage, last).values()]
     found = []
     for name in request.entities:
         windows = tuple(job.window for job in plan.jobs if job.spec.name == name and job.window is not None)

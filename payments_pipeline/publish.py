@@ -41,7 +41,7 @@ def publish(lake: Lake, lease: Lease, manifest: Manifest) -> Manifest:
         commit(lake.storage, lease, lambda head: head.model_copy(update={"publishing": manifest.run_id}))
         _move(lake.storage, lease, transform)
     _list_partitions(lake, lease, manifest.run_id, transform)
-    if transform.staged or transform.removed:
+    if transform.staged or transform.removed or not (Path(lake.storage.url) / VIEWS).exists():
         write_views(lake)
     concluded = manifest.model_copy(
         update={

@@ -47,6 +47,9 @@ Exit codes: 0 ok · 1 a quality gate failed, nothing was published · 2 usage or
 """
 
 
+_SAFE = "it is safe to run again. Readers are shown nothing half published; what was being published is finished then."
+
+
 class Terminated(BaseException):
     """SIGTERM: stop like Ctrl-C does, with its own exit code; click would turn a KeyboardInterrupt into its own."""
 
@@ -112,8 +115,11 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:  # whoever read it has gone: the interpreter must not stumble over what is left
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        except BrokenPipeError:  # whoever read it has gone
+            continue
+        except OSError as error:
+            if stream is sys.stdout and code == 0:
+                code = _unwritten(error)
     # All is closed and written: the system takes memory back at once, the interpreter object by object.
     os._exit(code)
 
@@ -132,11 +138,15 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         path = error.ctx.command_path if error.ctx else "payments-pipeline"
         return _ended(2, f"error: {error.format_message()} See {path} --help.")
     except Terminated:
-        return _ended(143, "stopped by SIGTERM: nothing was half published, it is safe to run again.")
+        return _ended(143, f"stopped by SIGTERM: {_SAFE}")
     except (KeyboardInterrupt, click.Abort):
-        return _ended(130, "interrupted: nothing was half published, it is safe to run again.")
+        return _ended(130, f"interrupted: {_SAFE}")
     except PipelineError as error:
         return _ended(exit_code_for(error), f"error: {error}")
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        return _unwritten(error)
     except SystemExit:  # click's way to say that nobody reads standard output any more
         return 0
     return code or 0
@@ -147,6 +157,10 @@ def _ended(code: int, message: str) -> int:
     with suppress(OSError):
         click.echo(message, err=True)
     return code
+
+
+def _unwritten(error: OSError) -> int:
+    return _ended(4, f"error: the output could not be written: {error.strerror}; all else is done.")
 
 
 def _terminate(number: int, frame: object) -> None:

@@ -19,7 +19,7 @@ from payments_pipeline.storage.parallel import each
 class Latest(Document):
     """The published partitions of one model by `dt`, and the version of the model that made them."""
 
-    remedy: ClassVar[str] = "remove it and run again: the model is built anew from bronze"
+    remedy: ClassVar[str] = "remove it and run again: the list is made again from the manifests"
 
     model: str
     version: str

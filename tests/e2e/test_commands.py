@@ -283,6 +283,14 @@ def test_duckdb_opens_the_views_from_anywhere(
     assert days == len(list(lake.glob("gold/model=fct_balance_transactions/dt=*")))
 
 
+def test_views_that_are_missing_are_written_by_any_run(shell: Command, copy: Path) -> None:
+    """Also by one that publishes nothing."""
+    (copy / "lake.duckdb").unlink()
+    shell.ok("rebuild")
+    with duckdb.connect(str(copy / "lake.duckdb"), read_only=True) as views:
+        assert views.execute("select count(*) > 0 from gold.fct_payments").fetchone() == (True,)
+
+
 def test_the_default_lake_is_in_the_working_directory(
     command_for: Callable[..., Command], folder: Path, small: Account
 ) -> None:

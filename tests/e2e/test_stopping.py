@@ -176,6 +176,23 @@ def test_a_reader_that_has_seen_enough_is_no_error(command: Command) -> None:
     assert process.wait(30) == 0
 
 
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_answer_that_could_not_be_written_is_an_error(
+    command: Command, copy: Path, unbuffered: str
+) -> None:
+    """The disk that it was to go to is full: a script must not take what is there for the answer."""
+    line = (
+        f"exec {sys.executable} -m payments_pipeline query 'select 1' --lake {copy} --format csv >/dev/full"
+    )
+    environ = {**command.environ, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(
+        ["sh", "-c", line], cwd=command.folder, env=environ, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 4
+    assert done.stderr.startswith("error: the output could not be written: No space left on device")
+    assert done.stderr.count("\n") == 1
+
+
 def test_an_error_keeps_its_exit_code_when_nobody_listens(command: Command) -> None:
     """A10: the code says what the line could not."""
     process = command.start("run-pipeline", "--days", "0")
