@@ -44,7 +44,7 @@ class Disputes(Payments):
             reason=reason,
             status="warning_needs_response" if inquiry else "needs_response",
         )
-        self._change("charges", charge, disputed=True)
+        self._change_quietly("charges", charge, disputed=True)
         return dispute if inquiry else self._withdraw(dispute)
 
     def submit_evidence(self, id: str, **evidence: Any) -> Obj:

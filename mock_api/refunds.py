@@ -90,7 +90,7 @@ class Refunds(Payments):
         )
         charge = self._find("charges", refund["charge"])
         refunded = charge["amount_refunded"] - refund["amount"]
-        self._change("charges", charge["id"], amount_refunded=refunded, refunded=False)
+        self._change_quietly("charges", charge["id"], amount_refunded=refunded, refunded=False)
         return failed
 
     def _refundable(self, charge: str | None, payment_intent: str | None) -> Obj:

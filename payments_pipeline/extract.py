@@ -96,6 +96,8 @@ class Extraction:
             if not request.backfill:
                 self._land(self._unconfirmed(request, everything=plan.relist is not None))
             self._close_references()
+            self._land(self._shadowed([*pending, *self.manifest.extract.parts]))
+            self._close_references()
         finally:
             self._note_costs(before.seconds + monotonic() - started)
         if plan.relist:
@@ -227,6 +229,14 @@ class Extraction:
         read = [self._lake.storage.localize(part.key) for part in parts if part.entity == EVENTS]
         files = [*read, *notices.files]
         return self._retrievals(self._lake.engine.changed_ids(ENTITIES[EVENTS], files))
+
+    def _shadowed(self, parts: Sequence[BronzePart]) -> list[Job]:
+        """Retrievals of what the objects in these parts change without an event: a dispute its charge, say."""
+        found: list[tuple[str, str, int | None]] = []
+        for name, spec in ENTITIES.items():
+            files = [self._lake.storage.localize(part.key) for part in parts if part.entity == name]
+            found += [(entity, id, None) for entity, id in self._lake.engine.shadowed_ids(spec, files)]
+        return self._retrievals(found)
 
     def _unconfirmed(self, request: Request, *, everything: bool) -> list[Job]:
         """Retrievals of what silver holds, may yet change without an event, and no list of this run showed.

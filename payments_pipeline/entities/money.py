@@ -77,7 +77,7 @@ REFUNDS = EntitySpec(
         destination_details=fields(text="type"),
     ),
     references=(
-        Reference("charge", "charges"),
+        Reference("charge", "charges", changes_it=True),
         Reference("payment_intent", "payment_intents"),
         Reference("balance_transaction", "balance_transactions"),
         Reference("failure_balance_transaction", "balance_transactions"),
@@ -99,7 +99,7 @@ DISPUTES = EntitySpec(
         payment_method_details=fields(text="type", card=fields(text="brand network_reason_code")),
     ),
     references=(
-        Reference("charge", "charges"),
+        Reference("charge", "charges", changes_it=True),
         Reference("payment_intent", "payment_intents"),
         Reference("balance_transactions[].id", "balance_transactions"),
     ),

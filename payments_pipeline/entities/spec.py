@@ -45,11 +45,13 @@ class Reference:
     """A field that holds the id of another object.
 
     `path` is dotted, with `[]` after a list (`items.data[].price.id`). `target` names the entity; None means
-    that the id's prefix tells it, and ids with a prefix of no known entity are not references.
+    that the id's prefix tells it, and ids with a prefix of no known entity are not references. `changes_it`: what happens
+    to this object changes the other, and no event of the other may say so.
     """
 
     path: str
     target: str | None
+    changes_it: bool = False
 
 
 @dataclass(frozen=True, slots=True)

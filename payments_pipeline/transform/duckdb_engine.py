@@ -276,6 +276,13 @@ class DuckDBEngine:
             for entity, object_id, gone in rows
         ]
 
+    def shadowed_ids(self, spec: EntitySpec, files: Sequence[Path]) -> Sequence[tuple[str, str]]:
+        changed = [reference for reference in spec.references if reference.changes_it]
+        if not files or not changed:
+            return []
+        rows = self._run(statements.shadowed_ids(changed), _reading_lines(spec, files))
+        return [(str(entity), str(object_id)) for entity, object_id in rows]
+
     def unobserved_ids(
         self, model: ModelSpec, spec: EntitySpec, since: int, *, unsettled: bool = False
     ) -> Sequence[str]:

@@ -175,6 +175,9 @@ class Engine(Protocol):
         Objects observed by this run are left out; the time is that of an event that says it was deleted.
         """
 
+    def shadowed_ids(self, spec: EntitySpec, files: Sequence[Path]) -> Sequence[tuple[str, str]]:
+        """(entity, id) of every object that one in `files` changes, and this run has not observed, sorted."""
+
     def unobserved_ids(
         self, model: ModelSpec, spec: EntitySpec, since: int, *, unsettled: bool = False
     ) -> Sequence[str]:

@@ -320,6 +320,21 @@ order by entity, id
 """
 
 
+def shadowed_ids(references: Sequence[Reference]) -> str:
+    """The objects at these references of the lines, except those this run has read."""
+    found = " union all ".join(
+        f"select {_target(each)} as entity, id from (select unnest({_ids_at(each.path)}) as id from {READ_LENIENTLY})"
+        for each in references
+    )
+    return f"""
+select distinct entity, id
+from ({found}) as changed
+anti join {known(observed_only=True)} as observed on {object_hash("entity", "id")} = observed.object
+where entity is not null and id is not null
+order by entity, id
+"""
+
+
 def collect_ids(spec: EntitySpec, *, observed: bool) -> tuple[str, str, str]:
     """Statements that read the lines, note their own ids as known, and the ids they refer to as wanted."""
     listed = "[]::struct(entity varchar, id varchar)[]"

@@ -15,6 +15,7 @@ from payments_pipeline.flow import Page, RunContext
 from payments_pipeline.storage import LocalStorage
 from payments_pipeline.transform.connection import EngineOptions
 from payments_pipeline.transform.duckdb_engine import DuckDBEngine
+from tests.lakes import refund
 
 NOW = datetime(2026, 9, 9, tzinfo=UTC)
 RUN = RunContext("run-1", 1, NOW, 0)
@@ -78,6 +79,24 @@ def test_what_is_wanted_stays_so_when_there_is_much_of_it(tmp_path: Path) -> Non
         engine.note_ids(ENTITIES["payment_intents"], {f"pi_{number:06d}" for number in range(250_000)}, set())
         assert engine.missing_ids() == [("customers", "cus_000000")]
         assert [path for path in tmp_path.iterdir() if path.suffix == ".parquet"]
+
+
+def test_what_an_object_changes_without_an_event_is_found(tmp_path: Path) -> None:
+    """A refund changes its charge, unless that was read as well; nothing else that it refers to."""
+    lines = tmp_path / "lines.jsonl"
+    meta = {"observed_at": "2026-09-01T00:00:00.000000Z", "source": "list", "offset": 0}
+    refunds = [
+        refund(1, charge="ch_1"),
+        refund(2, charge="ch_2"),
+        refund(3, charge="ch_1"),
+        refund(4, charge=None),
+    ]
+    lines.write_text("".join(json.dumps({"data": each, "meta": meta}) + "\n" for each in refunds))
+    with engine_on(tmp_path) as engine:
+        engine.note_ids(ENTITIES["charges"], {"ch_2"}, set())
+        assert engine.shadowed_ids(ENTITIES["refunds"], [lines]) == [("charges", "ch_1")]
+        assert engine.shadowed_ids(ENTITIES["refunds"], []) == []
+        assert engine.shadowed_ids(ENTITIES["charges"], [lines]) == []
 
 
 def test_what_a_run_has_read_is_known_by_a_few_bytes(tmp_path: Path) -> None:

@@ -231,6 +231,20 @@ def test_runs_of_a_few_entities(opening: Opening) -> None:
     settled(account)
 
 
+def test_a_charge_follows_its_disputes_and_its_refunds(opening: Opening) -> None:
+    """No event of the charge tells of a dispute, or of a refund that failed: their own do."""
+    account = opening()
+    account.change(("a refund", 1))
+    account.run()
+    account.wait(3 * DAY)
+    account.run(TODAY)
+    account.wait(3 * DAY)
+    account.change(("a dispute", 0), ("a refund fails", 0))
+    account.wait(2 * HOUR)
+    account.run(TODAY)
+    assert disagreements(account) == []
+
+
 CHARGES = Request(entities=("charges",), days=400)
 
 
