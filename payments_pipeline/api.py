@@ -7,7 +7,7 @@ from datetime import datetime
 from payments_pipeline import pipeline
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.flow import Quiet, Reporter
-from payments_pipeline.inspect import Status, read_status, run_query
+from payments_pipeline.inspect import Status, consistently, read_status, run_query
 from payments_pipeline.maintenance import verify_lake
 from payments_pipeline.session import execute, new_run_id, now, open_existing, open_for_reading
 from payments_pipeline.settings import Settings
@@ -60,6 +60,6 @@ def status(settings: Settings) -> Status:
 
 
 def verify(settings: Settings) -> int:
-    """How many objects were found as recorded; `CorruptObject` if any is not."""
+    """How many objects were found as recorded; `CorruptObject` if any is not, `StorageError` if a publish is unfinished."""
     with open_for_reading(settings) as lake:
-        return verify_lake(lake)
+        return consistently(lake, lambda: verify_lake(lake))

@@ -95,9 +95,7 @@ class Extraction:
             self._land(self._changed([*pending, *self.manifest.extract.parts], notices))
             if not request.backfill:
                 self._land(self._unconfirmed(request, everything=plan.relist is not None))
-            self._close_references()
-            self._land(self._shadowed([*pending, *self.manifest.extract.parts]))
-            self._close_references()
+            self._close_references(pending)
         finally:
             self._note_costs(before.seconds + monotonic() - started)
         if plan.relist:
@@ -230,14 +228,6 @@ class Extraction:
         files = [*read, *notices.files]
         return self._retrievals(self._lake.engine.changed_ids(ENTITIES[EVENTS], files))
 
-    def _shadowed(self, parts: Sequence[BronzePart]) -> list[Job]:
-        """Retrievals of what the objects in these parts change without an event: a dispute its charge, say."""
-        found: list[tuple[str, str, int | None]] = []
-        for name, spec in ENTITIES.items():
-            files = [self._lake.storage.localize(part.key) for part in parts if part.entity == name]
-            found += [(entity, id, None) for entity, id in self._lake.engine.shadowed_ids(spec, files)]
-        return self._retrievals(found)
-
     def _unconfirmed(self, request: Request, *, everything: bool) -> list[Job]:
         """Retrievals of what silver holds, may yet change without an event, and no list of this run showed.
 
@@ -278,12 +268,22 @@ class Extraction:
                 jobs.append(Job(spec, ids=tuple(object_id for object_id, _ in some), deleted_at=gone_at))
         return jobs
 
-    def _close_references(self) -> None:
-        """Retrieve what the lake's objects refer to and the lake does not hold, each once, until nothing is new."""
+    def _close_references(self, pending: Sequence[BronzePart]) -> None:
+        """Retrieve what the lake's objects refer to and the lake does not hold, each once, until nothing is new.
+
+        So, too, what this run has not read, although something that it or a pending run read has changed it.
+        """
         tried: set[tuple[str, str]] = set()
-        while missing := set(self._lake.engine.missing_ids()) - tried:
+        while missing := {*self._lake.engine.missing_ids(), *self._shadowed(pending)} - tried:
             tried |= missing
             self._land(self._retrievals([(name, object_id, None) for name, object_id in sorted(missing)]))
+
+    def _shadowed(self, pending: Sequence[BronzePart]) -> Iterator[tuple[str, str]]:
+        """What the objects that were read change without an event of its own: a dispute its charge, say."""
+        parts = [*pending, *self.manifest.extract.parts]
+        for name, spec in ENTITIES.items():
+            files = [self._lake.storage.localize(part.key) for part in parts if part.entity == name]
+            yield from self._lake.engine.shadowed_ids(spec, files)
 
     def _note_held(self) -> None:
         """Tell the engine which objects silver holds."""

@@ -14,7 +14,7 @@ from rich.console import Console
 from payments_pipeline.cli.context import lake_option, settings_of
 from payments_pipeline.cli.terminal import table_of
 from payments_pipeline.flow import Quiet
-from payments_pipeline.inspect import Status, read_status, run_query
+from payments_pipeline.inspect import Status, consistently, read_status, run_query
 from payments_pipeline.maintenance import collect_garbage, verify_lake
 from payments_pipeline.retention import Retention
 from payments_pipeline.session import now, open_existing, open_for_reading
@@ -67,7 +67,7 @@ def verify(context: click.Context, lake: str | None) -> None:
     Reads all of bronze, silver, gold and the state. Exit code 4 names what is damaged or missing.
     """
     with open_for_reading(settings_of(context, lake)) as opened:
-        count = verify_lake(opened)
+        count = consistently(opened, lambda: verify_lake(opened))
     click.echo(f"{count} objects are as recorded.")
 
 

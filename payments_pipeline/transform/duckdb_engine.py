@@ -219,10 +219,8 @@ class DuckDBEngine:
         return int(str(count))
 
     def count_new(self, model: ModelSpec, spec: EntitySpec) -> int:
-        [(count,)] = self._run(
-            f"select count(*) from bronze.{_name(spec.name)} where id not in "
-            f"(select {_name(model.key)} from built.existing)"
-        )
+        known = f"select {_name(model.key)} from built.existing"
+        [(count,)] = self._run(f"select count(*) from bronze.{_name(spec.name)} where id not in ({known})")
         return int(str(count))
 
     def named_in(self, sql: str) -> frozenset[str] | None:
@@ -277,10 +275,8 @@ class DuckDBEngine:
         ]
 
     def shadowed_ids(self, spec: EntitySpec, files: Sequence[Path]) -> Sequence[tuple[str, str]]:
-        changed = [reference for reference in spec.references if reference.changes_it]
-        if not files or not changed:
-            return []
-        rows = self._run(statements.shadowed_ids(changed), _reading_lines(spec, files))
+        sql = statements.shadowed_ids(spec) if files else None
+        rows = self._run(sql, _reading_lines(spec, files)) if sql else []
         return [(str(entity), str(object_id)) for entity, object_id in rows]
 
     def unobserved_ids(

@@ -320,8 +320,11 @@ order by entity, id
 """
 
 
-def shadowed_ids(references: Sequence[Reference]) -> str:
-    """The objects at these references of the lines, except those this run has read."""
+def shadowed_ids(spec: EntitySpec) -> str | None:
+    """The objects that those of the lines change, except those this run has read; None if they change no other."""
+    references = [each for each in spec.references if each.changes_it]
+    if not references:
+        return None
     found = " union all ".join(
         f"select {_target(each)} as entity, id from (select unnest({_ids_at(each.path)}) as id from {READ_LENIENTLY})"
         for each in references

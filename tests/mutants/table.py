@@ -117,7 +117,7 @@ MUTANTS = (
     Mutant(
         "references are not followed",
         f"{P}/extract.py",
-        "            self._close_references()\n",
+        "            self._close_references(pending)\n",
         "",
         f"{HISTORY}::test_money_that_becomes_available_without_an_event",
     ),

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from payments_pipeline import layout, pipeline
+from payments_pipeline.api import verify
 from payments_pipeline.errors import CorruptObject, StorageError
 from payments_pipeline.inspect import run_query
 from payments_pipeline.lake import Lake
 from payments_pipeline.maintenance import collect_garbage, verify_lake
 from payments_pipeline.retention import Retention
+from payments_pipeline.settings import Settings
 from payments_pipeline.state.head import commit
 from tests.lakes import FIRST, SECOND, Clock, land, lease, open_small_lake, page, publish, stage
 
@@ -138,3 +140,11 @@ def test_gc_waits_for_an_open_publish(lake: Lake, clock: Clock) -> None:
         commit(lake.storage, held, lambda head: head.model_copy(update={"publishing": "first"}))
     with pytest.raises(StorageError, match="interrupted while publishing"):
         collect_garbage(lake, min_age_seconds=0, dry_run=False)
+
+
+def test_verify_takes_no_open_publish_for_damage(lake: Lake, clock: Clock) -> None:
+    """What is half moved is not what the lists say; the next run finishes it, and only then is there something to verify."""
+    with lease(lake.storage, clock) as held:
+        commit(lake.storage, held, lambda head: head.model_copy(update={"publishing": "first"}))
+    with pytest.raises(StorageError, match="the next run finishes what was begun"):
+        verify(Settings.from_env({"LOCAL_DATA_DIR": lake.storage.url}))
