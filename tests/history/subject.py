@@ -41,6 +41,8 @@ DAY = 86_400
 EVERYTHING = Request(entities=tuple(ENTITIES), days=4000)
 """What covers any account's whole life."""
 
+TODAY = Request(entities=tuple(ENTITIES), days=1)
+
 UNSTEADY = Script(
     tuple(
         Rule(action, path="/v1/*", probability=share)
@@ -279,3 +281,7 @@ def subject(
     made = Subject(root, url, stage, world, clock, faults)
     made.wait(DAY + 40_000)
     return made
+
+
+Opening = Callable[..., Subject]
+"""Opens an account, and a lake that is to follow it."""

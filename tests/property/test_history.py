@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -20,11 +18,7 @@ from tests.history.changes import CHANGES
 from tests.history.checks import Watch, bookkeeping_faults, disagreements, rebuilt_differences, verified
 from tests.history.machine import HOUR, LEASE_SECONDS, machine
 from tests.history.storage import Killed, Trouble
-from tests.history.subject import DAY, EVERYTHING, Circumstances, Stage, Subject, subject, theatre
-
-TODAY = Request(entities=tuple(ENTITIES), days=1)
-
-Opening = Callable[..., Subject]
+from tests.history.subject import DAY, EVERYTHING, TODAY, Circumstances, Opening, Stage, Subject
 
 SHARDS = 6
 """The long search is dealt to this many tests, so that two workers share it."""
@@ -35,28 +29,6 @@ def nightly(value: object) -> ParameterSet:
     return pytest.param(value, marks=pytest.mark.nightly)
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[tuple[Stage, str]]:
-    """A server for accounts that come and go."""
-    with theatre() as stage_and_url:
-        yield stage_and_url
-
-
-@pytest.fixture
-def opening(server: tuple[Stage, str], lake: Path) -> Opening:
-    """Opens an account with a few payers and payments, and a lake that is to follow it."""
-
-    def make(start: date = date(2026, 3, 2), seed: int = 5) -> Subject:
-        made = subject(lake, *server, start=start, seed=seed)
-        made.change(
-            *((name, aim) for aim in (0, 3) for name in ("a new customer", "a payment", "a subscription"))
-        )
-        made.wait(LEASE_SECONDS)
-        return made
-
-    return make
-
-
 def settled(of: Subject) -> None:
     """A quiet run for everything, after which the lake must be the truth."""
     of.wait(LEASE_SECONDS)
@@ -65,11 +37,6 @@ def settled(of: Subject) -> None:
     assert bookkeeping_faults(of, manifest) == []
     assert rebuilt_differences(of, manifest) == []
     assert verified(of) > 0
-
-
-def stale(of: Subject) -> list[str]:
-    """How the lake's objects differ from the account's; those that no run was asked for are neither there nor in sums."""
-    return [each for each in disagreements(of) if not each.endswith(": missing") and "gold says" not in each]
 
 
 def row(of: Subject, entity: str, key: str, id: object) -> dict[str, Any]:
@@ -229,52 +196,6 @@ def test_runs_of_a_few_entities(opening: Opening) -> None:
     account.wait(60)
     account.run(Request(entities=("customers", "refunds"), days=1))
     settled(account)
-
-
-def test_a_charge_follows_its_disputes_and_its_refunds(opening: Opening) -> None:
-    """No event of the charge tells of a dispute, or of a refund that failed: their own do."""
-    account = opening()
-    account.change(("a refund", 1))
-    account.run()
-    account.wait(3 * DAY)
-    account.run(TODAY)
-    account.wait(3 * DAY)
-    account.change(("a dispute", 0), ("a refund fails", 0))
-    account.wait(2 * HOUR)
-    account.run(TODAY)
-    assert disagreements(account) == []
-
-
-CHARGES = Request(entities=("charges",), days=400)
-
-
-@pytest.mark.parametrize(("first", "days"), [(EVERYTHING, 40), (CHARGES, 4)])
-def test_events_read_alone_after_a_pause(opening: Opening, first: Request, days: int) -> None:
-    """What events do not tell is compared with the account at once: to the next run they count as read."""
-    account = opening()
-    account.run(first)
-    account.wait(7200)
-    account.change(("a refund", 1), ("a note on a charge", 0))
-    account.wait(days * DAY)
-    account.run(Request(entities=("events",), days=1))
-    account.wait(LEASE_SECONDS)
-    account.run(TODAY)
-    assert stale(account) == []
-
-
-@pytest.mark.parametrize("at", range(26, 42, 4))
-def test_comparing_everything_is_not_forgotten_half_way(opening: Opening, at: int) -> None:
-    """Events were never read; the run that compares the lake with the account for that dies, and the next does it."""
-    account = opening()
-    account.run(CHARGES)
-    account.wait(7200)
-    account.change(("a refund", 1), ("a note on a charge", 0))
-    account.wait(4 * DAY)
-    with suppress(Killed):
-        account.run(TODAY, Circumstances(trouble=Trouble(at)))
-    account.wait(DAY)
-    account.run(TODAY)
-    assert stale(account) == []
 
 
 @pytest.mark.parametrize("at", [nightly(2), nightly(9), 23])

@@ -1,0 +1,63 @@
+"""What no event tells, or no run has read the events of, is found all the same."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+import pytest
+
+from payments_pipeline.state.manifest import Request
+from tests.history.checks import disagreements
+from tests.history.machine import HOUR, LEASE_SECONDS
+from tests.history.storage import Killed, Trouble
+from tests.history.subject import DAY, EVERYTHING, TODAY, Circumstances, Opening, Subject
+
+CHARGES = Request(entities=("charges",), days=400)
+
+
+def stale(of: Subject) -> list[str]:
+    """How the lake's objects differ from the account's; those that no run was asked for are neither there nor in sums."""
+    return [each for each in disagreements(of) if not each.endswith(": missing") and "gold says" not in each]
+
+
+def test_a_charge_follows_its_disputes_and_its_refunds(opening: Opening) -> None:
+    """No event of the charge tells of a dispute, or of a refund that failed: their own do."""
+    account = opening()
+    account.change(("a refund", 1))
+    account.run()
+    account.wait(3 * DAY)
+    account.run(TODAY)
+    account.wait(3 * DAY)
+    account.change(("a dispute", 0), ("a refund fails", 0))
+    account.wait(2 * HOUR)
+    account.run(TODAY)
+    assert disagreements(account) == []
+
+
+@pytest.mark.parametrize(("first", "days"), [(EVERYTHING, 40), (CHARGES, 4)])
+def test_events_read_alone_after_a_pause(opening: Opening, first: Request, days: int) -> None:
+    """What events do not tell is compared with the account at once: to the next run they count as read."""
+    account = opening()
+    account.run(first)
+    account.wait(7200)
+    account.change(("a refund", 1), ("a note on a charge", 0))
+    account.wait(days * DAY)
+    account.run(Request(entities=("events",), days=1))
+    account.wait(LEASE_SECONDS)
+    account.run(TODAY)
+    assert stale(account) == []
+
+
+@pytest.mark.parametrize("at", range(26, 42, 4))
+def test_comparing_everything_is_not_forgotten_half_way(opening: Opening, at: int) -> None:
+    """Events were never read; the run that compares the lake with the account for that dies, and the next does it."""
+    account = opening()
+    account.run(CHARGES)
+    account.wait(7200)
+    account.change(("a refund", 1), ("a note on a charge", 0))
+    account.wait(4 * DAY)
+    with suppress(Killed):
+        account.run(TODAY, Circumstances(trouble=Trouble(at)))
+    account.wait(DAY)
+    account.run(TODAY)
+    assert stale(account) == []
