@@ -23,13 +23,18 @@ transactions as (
     select * from silver.balance_transactions where not is_deleted
 ),
 
--- An id that the source denies has no row in gold, so nothing to reconcile.
-absent as (
+-- An id that the source denies has no row in gold, and what was settled in two currencies no settled amounts.
+unsettled as (
     select charge_id as source_id from silver.charges where is_deleted
     union all
     select refund_id as source_id from silver.refunds where is_deleted
     union all
     select dispute_id as source_id from silver.disputes where is_deleted
+    union all
+    select source_id
+    from transactions
+    group by source_id
+    having count(distinct currency) > 1
 ),
 
 settled as (
@@ -73,7 +78,7 @@ ledger as (
         sum(fee_minor) as fee_minor,
         sum(net_minor) as net_minor,
     from transactions
-    anti join absent on transactions.source_id = absent.source_id
+    anti join unsettled on transactions.source_id = unsettled.source_id
     where regexp_matches(source_id, '^(ch|py|re|pyr|du|dp)_')
     group by fact, currency
 )

@@ -6,6 +6,7 @@ scope = "linked"
 not_null = ["dispute_id", "charge_id", "currency", "status", "amount_minor", "is_inquiry", "created_at"]
 caveats = [
     "Count by created_at for dispute activity; by the charge's created_at for the dispute rate of a cohort.",
+    "What the ledger has in two currencies has no settled amounts here; gold.fct_balance_transactions has them.",
     "closed_at comes from the event charge.dispute.closed, which Stripe keeps for 30 days.",
 ]
 
@@ -33,7 +34,7 @@ payment_method_type = "card, klarna, paypal or amazon_pay"
 card_brand = "visa, mastercard, …"
 evidence_submission_count = "How often evidence was sent"
 amount_minor = "What is disputed, minor units of currency"
-settlement_currency = "Currency of the balance it moves; NULL while the ledger has nothing of it"
+settlement_currency = "Currency of the balance it moves; NULL where the ledger has none or two"
 withdrawn_minor = "Gross taken from the balance, minor units of settlement_currency, positive"
 reinstated_minor = "Gross given back to the balance, minor units of settlement_currency, positive"
 fee_minor = "Fees taken, minor units of settlement_currency; negative when given back"
@@ -66,13 +67,14 @@ events as (
 settlements as (
     select
         source_id,
-        currency,
+        min(currency) as currency,
         cast(sum(greatest(-amount_minor, 0)) as bigint) as withdrawn_minor,
         cast(sum(greatest(amount_minor, 0)) as bigint) as reinstated_minor,
         cast(sum(fee_minor) as bigint) as fee_minor,
         cast(sum(net_minor) as bigint) as net_minor,
     from balance_transactions
-    group by source_id, currency
+    group by source_id
+    having min(currency) = max(currency)
 ),
 
 closings as (

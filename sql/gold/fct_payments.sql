@@ -10,6 +10,7 @@ not_null = [
 caveats = [
     "Filter on is_latest_attempt for one row per payment.",
     "attempt_number counts the attempts the lake holds: earlier ones from before its coverage are unknown.",
+    "What the ledger has in two currencies has no settled amounts here; gold.fct_balance_transactions has them.",
     "Settled amounts sum the ledger rows whose source is the charge; refunds and disputes have rows of their own.",
     "invoice_id is NULL when the payment settles several invoices, or its invoice payment is not in the lake.",
 ]
@@ -60,7 +61,7 @@ attempt_count = "Attempts of the same payment in the lake; 0 where no charge was
 amount_minor = "What was to be paid, minor units of currency"
 captured_minor = "What was captured, minor units of currency"
 refunded_minor = "What was refunded of it, minor units of currency"
-settlement_currency = "Currency it was settled in; NULL while the ledger has nothing of it"
+settlement_currency = "Currency it was settled in; NULL where the ledger has none or two"
 settled_minor = "Gross credited to the balance, minor units of settlement_currency"
 fee_minor = "Fees taken, minor units of settlement_currency"
 net_minor = "settled_minor - fee_minor, minor units of settlement_currency"
@@ -203,12 +204,13 @@ invoices_paid as (
 settlements as (
     select
         source_id,
-        currency,
+        min(currency) as currency,
         cast(sum(amount_minor) as bigint) as settled_minor,
         cast(sum(fee_minor) as bigint) as fee_minor,
         cast(sum(net_minor) as bigint) as net_minor,
     from balance_transactions
-    group by source_id, currency
+    group by source_id
+    having min(currency) = max(currency)
 )
 
 select

@@ -5,6 +5,7 @@ partition_by = "created_at"
 scope = "linked"
 not_null = ["refund_id", "currency", "amount_minor", "is_returned", "created_at"]
 caveats = [
+    "What the ledger has in two currencies has no settled amounts here; gold.fct_balance_transactions has them.",
     "A failed refund returns to the balance: its settled amounts then sum both ledger rows.",
     "Of a charge from before the lake's coverage, earlier refunds may not be held.",
 ]
@@ -30,7 +31,7 @@ reason = "duplicate, fraudulent, requested_by_customer, expired_uncaptured_charg
 failure_reason = "Why it failed"
 destination_type = "Where the money goes"
 amount_minor = "What is given back, minor units of currency, positive"
-settlement_currency = "Currency of the balance it is taken from; NULL while the ledger has nothing of it"
+settlement_currency = "Currency of the balance it is taken from; NULL where the ledger has none or two"
 settled_minor = "Gross change of the balance, minor units of settlement_currency, negative"
 fee_minor = "Fees taken, minor units of settlement_currency"
 net_minor = "settled_minor - fee_minor, minor units of settlement_currency"
@@ -54,12 +55,13 @@ balance_transactions as (
 settlements as (
     select
         source_id,
-        currency,
+        min(currency) as currency,
         cast(sum(amount_minor) as bigint) as settled_minor,
         cast(sum(fee_minor) as bigint) as fee_minor,
         cast(sum(net_minor) as bigint) as net_minor,
     from balance_transactions
-    group by source_id, currency
+    group by source_id
+    having min(currency) = max(currency)
 )
 
 select
