@@ -100,19 +100,17 @@ class Build:
         self._thinned = anew & thinned
         self._built = Built()
 
-    def __call__(self, parts: Sequence[BronzePart], *, whole: bool, again: bool = False) -> Built:
+    def __call__(self, parts: Sequence[BronzePart], *, whole: bool) -> Built:
         """Build everything and stage what differs from what is published.
 
         `whole`: gold and marts are built from all of silver, as they must be if anything is outdated.
-        `again`: some of the parts will be merged once more. Then silver is staged even where only the time of
-        observation differs, or they would seem newer than what they were merged with now.
         """
         for links in self._models.links:
             self._engine.show(links, self._existing(links))
         for spec in ENTITIES.values():
             mine = [part for part in parts if part.entity == spec.name]
             if mine or spec.name in self._anew:
-                self._build_entity(spec, mine, again=again)
+                self._build_entity(spec, mine)
         models = (*self._models.layer("gold"), *self._models.layer("marts"))
         if whole:
             self._build_whole(models)
@@ -120,16 +118,16 @@ class Build:
             self._build_reached(models)
         return self._built
 
-    def _build_entity(self, spec: EntitySpec, parts: Sequence[BronzePart], *, again: bool) -> None:
+    def _build_entity(self, spec: EntitySpec, parts: Sequence[BronzePart]) -> None:
         each(lambda part: check_part(self._storage, part), parts)
         batch, quarantined = self._load(spec, parts)
         silver, is_new = self._models.silver(spec.name), spec.name in self._anew - self._thinned
         if silver:
             if is_new and batch.current > _OBJECTS_AT_ONCE:
-                inserted = self._build_by_months(spec, silver, again=again)
+                inserted = self._build_by_months(spec, silver)
             else:
                 dts = self._engine.touched(spec) | self._dts_before(spec, silver)
-                inserted = self._build_silver(spec, silver, dts, again=again)
+                inserted = self._build_silver(spec, silver, dts)
             self._built.counts[spec.name] = EntityCounts(
                 received=sum(part.rows for part in parts),
                 current=batch.current,
@@ -140,27 +138,25 @@ class Build:
                 after=_rows(self._after(), silver[0]),
             )
 
-    def _build_by_months(self, spec: EntitySpec, silver: Sequence[ModelSpec], *, again: bool) -> int:
+    def _build_by_months(self, spec: EntitySpec, silver: Sequence[ModelSpec]) -> int:
         """Build an entity of which nothing exists in groups of months: what is sorted at once is in memory."""
         before, inserted = self._dts_before(spec, silver), 0
         counts = {**{dt[:7]: 0 for dt in before}, **self._engine.months(spec)}
         for months in grouped(counts, _OBJECTS_AT_ONCE):
             self._engine.narrow(spec, months[0], months[-1])
             dts = frozenset(dt for dt in self._engine.touched(spec) | before if dt[:7] in months)
-            inserted += self._build_silver(spec, silver, dts, again=again)
+            inserted += self._build_silver(spec, silver, dts)
         self._engine.load_bronze(spec, [])  # it is large, and everything is made from it
         return inserted
 
-    def _build_silver(
-        self, spec: EntitySpec, silver: Sequence[ModelSpec], dts: frozenset[str], *, again: bool
-    ) -> int:
+    def _build_silver(self, spec: EntitySpec, silver: Sequence[ModelSpec], dts: frozenset[str]) -> int:
         """Merge what `bronze.<entity>` shows into these partitions, and their links; how many objects are new."""
         inserted = 0
         for model in silver:
             self._engine.merge(model, spec, self._existing(model, dts), aligned=spec.name in self._thinned)
             if model.parent is None:
                 inserted = self._engine.count_new(model, spec)
-            self._stage(model, dts, unchanged_too=again)
+            self._stage(model, dts)
         self._link(silver, dts)
         return inserted
 
@@ -244,9 +240,7 @@ class Build:
             key = layout.quarantine_part(spec.name, self._run.ingest_date, self._run.run_id, name)
             self._storage.put(key, lines)
 
-    def _stage(
-        self, model: ModelSpec, touched: frozenset[str] | None, *, unchanged_too: bool = False
-    ) -> None:
+    def _stage(self, model: ModelSpec, touched: frozenset[str] | None) -> None:
         """Write the partitions whose content changed; `touched` are those that were built, None if all were."""
         published = self._before.get(model.qualified, {})
         built = self._engine.digests(model)
@@ -260,9 +254,7 @@ class Build:
         changed = {
             dt: found
             for dt, found in sorted(built.items())
-            if dt not in published
-            or unchanged_too
-            or (published[dt].digest, published[dt].rows) != (found.digest, found.rows)
+            if dt not in published or (published[dt].digest, published[dt].rows) != (found.digest, found.rows)
         }
         self._built.staged += self._write(model, changed)
         if model.layer == "silver" and model.entity in self._thinned:

@@ -24,6 +24,18 @@ def finished_of(pending: Mapping[str, Manifest]) -> tuple[str, ...]:
     return tuple(pending)[: ended[-1] + 1] if ended else ()
 
 
+def overtaken(runs: Iterable[Manifest], published: Manifest | None) -> frozenset[str]:
+    """The entities of which these runs bring states that may be older than the published ones.
+
+    They began before what is published was built. A merge is exact only in the order of observation: that an invoice
+    had fewer lines by then, or that a deletion came before, is not to be seen in what silver has kept.
+    """
+    if published is None or published.transform is None:
+        return frozenset()
+    built_at = published.transform.finished_at
+    return frozenset(part.entity for run in runs if run.started_at < built_at for part in run.extract.parts)
+
+
 def parts_to_read(
     runs: Mapping[str, Manifest], consumed: Sequence[str], from_runs: Sequence[str], anew: Collection[str]
 ) -> list[BronzePart]:

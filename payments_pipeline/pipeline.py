@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -15,7 +15,7 @@ from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import CorruptObject, QualityError, UsageError
 from payments_pipeline.extract import Extraction, Fetching
 from payments_pipeline.flow import CheckResult, RunContext
-from payments_pipeline.inputs import finished_of, parts_of, parts_to_read, thinned_entities
+from payments_pipeline.inputs import finished_of, overtaken, parts_of, parts_to_read, thinned_entities
 from payments_pipeline.lake import Lake
 from payments_pipeline.planning import check_has_begun
 from payments_pipeline.publish import discard_staging, publish, recover
@@ -122,7 +122,7 @@ def transform(lake: Lake, run: Run, *, rebuild: bool = False, accept_loss: bool 
     """Build silver, gold and marts from committed bronze into staging; nothing published changes.
 
     With `rebuild` every entity is built from all of bronze, otherwise new bronze is merged into what is
-    published. Rows whose bronze retention has removed are kept either way; `CorruptObject` if some of them were
+    published, except what an overtaken run has brought: its entities are built from all of bronze, too. Rows whose bronze retention has removed are kept either way; `CorruptObject` if some of them were
     in a file that is damaged, unless their loss is accepted. A run that is published already does nothing.
     """
     if run.manifest.outcome == "published":
@@ -132,17 +132,19 @@ def transform(lake: Lake, run: Run, *, rebuild: bool = False, accept_loss: bool 
     discard_staging(lake.storage, run.manifest.run_id, run.lease.epoch)
     head, latest = read_head(lake.storage), lake.intact() if rebuild else lake.latest()
     stale = outdated(lake, latest)
-    anew = frozenset(ENTITIES if rebuild else lake.models.entities(stale))
     whole = rebuild or bool(stale)
+    pending = read_manifests(lake.storage, head.pending)
+    consumed = finished_of(pending)
+    late = overtaken((pending[name] for name in consumed), _published(lake.storage, head.published))
+    anew = frozenset(ENTITIES if rebuild else {*lake.models.entities(stale), *late})
     past = known_runs(lake.storage) if anew else ()
-    runs = read_manifests(lake.storage, (*past, *head.pending))
-    consumed = finished_of({name: runs[name] for name in head.pending})
+    runs = {**pending, **read_manifests(lake.storage, (name for name in past if name not in pending))}
     unfinished = set(head.pending) - set(consumed)
+    _check_none_is_half_shown(unfinished, (runs[name] for name in past))
     from_runs = tuple(name for name in past if name not in unfinished)
     thinned = thinned_entities(runs[name] for name in past)
     build = Build(lake, run.context, latest, anew=anew, thinned=thinned)
-    again = any(runs[name].extract.finished_at is None for name in consumed)
-    built = build(parts_to_read(runs, consumed, from_runs, anew), whole=whole, again=again)
+    built = build(parts_to_read(runs, consumed, from_runs, anew), whole=whole)
     _tell_thinned(lake, built, thinned & anew, accept_loss=accept_loss)
     result = candidate(snapshot_of(latest), built.staged, built.removed)
     step = Transform(
@@ -231,6 +233,16 @@ def last_staged(storage: Storage) -> str:
     )
 
 
+def _check_none_is_half_shown(unfinished: Collection[str], past: Iterable[Manifest]) -> None:
+    """`UsageError` if a newer run has published what one of these had landed, before it went on and was stopped again."""
+    shown = {name for run in past if run.publish and run.transform for name in run.transform.consumed}
+    for name in sorted(shown.intersection(unfinished)):
+        raise UsageError(
+            f"run {name} is published in part: it was stopped, a newer run published what it had landed, it went on and "
+            "was stopped again. Run the pipeline (with that RUN_ID or a new one) before you rebuild. Nothing was changed."
+        )
+
+
 def _tell_thinned(lake: Lake, built: Built, thinned: Collection[str], *, accept_loss: bool) -> None:
     """Say how many rows stand on silver alone; `CorruptObject` if some are lost and nobody has accepted that."""
     for name in sorted(thinned):
@@ -272,8 +284,12 @@ def _evidence(lake: Lake, manifest: Manifest, max_quarantine_share: float) -> Ev
 
 def _promised(storage: Storage, published: str | None) -> str | None:
     """The digest of the checks that the published state has passed."""
-    run = find_manifest(storage, published) if published else None
+    run = _published(storage, published)
     return run.quality.promises if run is not None and run.quality is not None else None
+
+
+def _published(storage: Storage, published: str | None) -> Manifest | None:
+    return find_manifest(storage, published) if published else None
 
 
 def _with_pending(head: Head, run_id: str) -> Head:

@@ -164,6 +164,13 @@ MUTANTS = (
         "left join observed on existing.{key} = observed._id",
         f"{UNIT}/test_publish.py::test_an_old_run_that_goes_on_passes_the_audit",
     ),
+    Mutant(
+        "what an overtaken run saw is merged as if it were new",
+        f"{P}/inputs.py",
+        "if run.started_at < built_at",
+        "if run.started_at > built_at",
+        f"{UNIT}/test_overtaken.py::test_what_an_older_run_saw_last_counts",
+    ),
     # Reading the API
     Mutant(
         "a cursor object that vanished ends the list",

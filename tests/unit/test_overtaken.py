@@ -1,0 +1,156 @@
+"""A run that goes on after a newer one has published undoes nothing: silver is what all of bronze makes of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from payments_pipeline.errors import UsageError
+from payments_pipeline.flow import Page, Source
+from payments_pipeline.state.manifest import write_manifest
+from tests.lakes import CREATED, DAY, Clock, land, open_small_lake, publish, rows, stage
+
+_SHARED = "make_timestamp(created * 1000000) as created_at, _is_deleted as is_deleted, _deleted_at as deleted_at, _observed_at"
+MODELS = {
+    "silver/invoices": f"""/*
+description = "Invoices."
+grain = ["invoice_id"]
+partition_by = "created_at"
+[columns]
+invoice_id = "i"
+status = "s"
+currency = "c"
+total_minor = "t"
+created_at = "c"
+is_deleted = "d"
+deleted_at = "d"
+_observed_at = "o"
+*/
+select id as invoice_id, status, currency, total as total_minor, {_SHARED} from bronze.invoices
+""",
+    "silver/invoice_lines": f"""/*
+description = "Their lines."
+grain = ["invoice_line_id"]
+partition_by = "created_at"
+replace_by = "invoice_id"
+parent = "invoices"
+[columns]
+invoice_line_id = "i"
+invoice_id = "i"
+created_at = "c"
+is_deleted = "d"
+deleted_at = "d"
+_observed_at = "o"
+*/
+select unnest(lines.data).id as invoice_line_id, id as invoice_id, {_SHARED} from bronze.invoices
+""",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """An observation of invoice `number` at `second`: with so many lines, or as deleted if None."""
+
+    number: int
+    lines: int | None
+    second: int
+
+    def page(self) -> Page:
+        """It as a page of its own."""
+        record: dict[str, object] = {"id": f"in_{self.number}", "object": "invoice"}
+        if self.lines is None:
+            record |= {"deleted": True}
+        else:
+            data = [{"id": f"il_{self.number}_{line}"} for line in range(self.lines)]
+            record |= {
+                "created": CREATED + self.number * DAY,
+                "status": f"seen at {self.second}",
+                "currency": "usd",
+                "total": self.second,
+                "lines": {"data": data, "has_more": False},
+            }
+        moment = datetime.fromtimestamp(CREATED + self.second, UTC)
+        source: Source = "absent" if self.lines is None else "retrieve"
+        return Page("invoices", source, moment, "req_1", "2026-10-28.endive", (json.dumps(record).encode(),))
+
+
+def _seen(first: int, last: int) -> st.SearchStrategy[list[Seen]]:
+    one = st.builds(Seen, st.integers(0, 1), st.none() | st.integers(0, 2), st.integers(first, last))
+    return st.lists(one, max_size=4, unique_by=lambda seen: seen.second)
+
+
+@settings(max_examples=20, deadline=None)
+@given(_seen(1, 9), _seen(11, 19), _seen(21, 29))
+def test_an_overtaken_run_leaves_what_a_rebuild_makes(
+    early: Sequence[Seen], newer: Sequence[Seen], late: Sequence[Seen]
+) -> None:
+    """It saw some before the newer run did, and some after; the newer run merged the former, and it brings them again."""
+    clock = Clock()
+    with (
+        TemporaryDirectory() as folder,
+        open_small_lake(Path(folder) / "lake", clock=clock, models=MODELS) as lake,
+    ):
+        land(lake, "overtaken", [seen.page() for seen in early])
+        clock.forward(10)
+        land(lake, "newer", [seen.page() for seen in newer])
+        publish(lake, "newer")
+        clock.forward(10)
+        land(lake, "overtaken", [seen.page() for seen in (*early, *late)])
+        assert publish(lake, "overtaken").publish is not None
+        clock.forward(10)
+        rebuilt = stage(lake, "rebuilt", rebuild=True).manifest.transform
+        assert rebuilt is not None
+        assert (rebuilt.staged, rebuilt.removed) == ((), ())
+
+
+def test_what_an_older_run_saw_last_counts(tmp_path: Path) -> None:
+    """An invoice that lost its lines does not get them back; a deletion seen by the older run marks the newer state."""
+    clock = Clock()
+    with open_small_lake(tmp_path / "lake", clock=clock, models=MODELS) as lake:
+        land(lake, "overtaken", [Seen(0, 2, 1).page(), Seen(1, 2, 1).page()])
+        clock.forward(10)
+        land(lake, "newer", [Seen(0, 0, 11).page(), Seen(1, 1, 11).page()])
+        publish(lake, "newer")
+        clock.forward(10)
+        land(lake, "overtaken", [Seen(0, 2, 1).page(), Seen(1, 2, 1).page(), Seen(1, None, 21).page()])
+        publish(lake, "overtaken")
+        assert rows(lake, "select invoice_id, status, is_deleted from silver.invoices order by 1") == [
+            ("in_0", "seen at 11", False),
+            ("in_1", "seen at 11", True),
+        ]
+        assert rows(lake, "select invoice_line_id, is_deleted from silver.invoice_lines") == [
+            ("il_1_0", True)
+        ]
+
+
+def test_a_rebuild_waits_for_a_run_that_was_overtaken(tmp_path: Path) -> None:
+    """Part of its bronze is published and part may not be yet: a rebuild could show neither all of it nor none."""
+    clock = Clock()
+    with open_small_lake(tmp_path / "lake", clock=clock, models=MODELS) as lake:
+        land(lake, "overtaken", [Seen(0, 2, 1).page()])
+        clock.forward(10)
+        land(lake, "newer", [Seen(1, 1, 11).page()])
+        publish(lake, "newer")
+        clock.forward(10)
+        begun = land(lake, "overtaken", [Seen(0, 2, 1).page(), Seen(1, 1, 21).page()])
+        unfinished = begun.extract.model_copy(update={"finished_at": None})
+        write_manifest(lake.storage, begun.model_copy(update={"extract": unfinished}))
+        before = rows(lake, "from silver.invoices order by 1")
+        with pytest.raises(UsageError, match=r"overtaken.*Nothing was changed"):
+            stage(lake, "rebuilt", rebuild=True)
+        assert rows(lake, "from silver.invoices order by 1") == before
+        land(lake, "next", [Seen(2, 1, 31).page()])
+        publish(lake, "next")
+        assert rows(lake, "select invoice_id from silver.invoices order by 1") == [
+            ("in_0",),
+            ("in_1",),
+            ("in_2",),
+        ]
