@@ -35,6 +35,17 @@ __all__ = [
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 
 
+def _local(rest: str, _: StorageOptions) -> Storage:
+    """A lake in a folder whose path DuckDB takes as it is: it has no pattern in it, and no `key=value`."""
+    storage = LocalStorage(Path(rest))
+    if re.search(r"[*?[]|[^/]=", storage.url):
+        raise UsageError(
+            f"lake {storage.url}: to DuckDB '*', '?' and '[' in a path are a pattern, and a folder like 'key=value' is a "
+            "column; name another folder (LOCAL_DATA_DIR or --lake). Nothing was read or written."
+        )
+    return storage
+
+
 def _s3(rest: str, options: StorageOptions) -> Storage:
     """A lake in a bucket; boto3 is imported only by who has one."""
     from payments_pipeline.storage.s3 import S3Storage
@@ -48,7 +59,7 @@ def _s3(rest: str, options: StorageOptions) -> Storage:
 
 
 SCHEMES: Mapping[str, Callable[[str, StorageOptions], Storage]] = {
-    "file": lambda rest, _: LocalStorage(Path(rest)),
+    "file": _local,
     "s3": _s3,
 }
 
@@ -58,9 +69,7 @@ def open_storage(url: str, options: StorageOptions | None = None) -> Storage:
 
     No lake is created or contacted yet. `UsageError` for an unknown scheme, or a URL that names no lake.
     """
-    scheme, separator, rest = url.partition("://")
-    if not separator:
-        return LocalStorage(Path(url))
+    scheme, _, rest = (url if "://" in url else f"file://{url}").partition("://")
     if scheme not in SCHEMES:
         raise UsageError(
             f"lake {url!r} has the unknown scheme {scheme!r}; known: a folder's path, "

@@ -322,6 +322,8 @@ def _explained(action: str, path: Path) -> Iterator[None]:
         remedy = "make the folder writable (or free space)"
         if error.errno in {errno.EMFILE, errno.ENFILE}:
             remedy = "raise the limit on open files (ulimit -n)"
+        elif isinstance(error, NotADirectoryError):
+            remedy = "name a folder for the lake (LOCAL_DATA_DIR or --lake)"
         raise StorageError(
             f"cannot {action} {path}: {error.strerror or error}. What was published before is untouched; "
             f"{remedy} and run again."

@@ -156,6 +156,13 @@ def test_every_failure_is_explained(lake: LocalStorage) -> None:
                 operation()
 
 
+def test_a_file_is_no_lake(tmp_path: Path) -> None:
+    """The error says what to name instead."""
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    with pytest.raises(StorageError, match=r"file/a: Not a directory.*name a folder"):
+        LocalStorage(tmp_path / "file").read("a")
+
+
 def test_links_out_of_the_lake_are_not_followed(lake: LocalStorage, tmp_path: Path) -> None:
     """A planted link, to a file or a folder, is refused by every operation, and what it points to stays."""
     outside = tmp_path / "outside"
@@ -243,3 +250,19 @@ def test_an_unknown_scheme_is_refused() -> None:
     """The message names the schemes that are known."""
     with pytest.raises(UsageError, match=r"'gopher'.*file://, s3://"):
         open_storage("gopher://lake")
+
+
+@pytest.mark.parametrize("name", ["a?b", "a*b", "a[b]c", "currency=zzz", "dt="])
+def test_a_path_that_duckdb_would_read_otherwise_is_refused(name: str, tmp_path: Path) -> None:
+    """A pattern could find another lake's files, and `key=value` would cover a column; also where a parent is called so."""
+    for url in (f"{tmp_path}/{name}/lake", f"file://{tmp_path}/{name}"):
+        with pytest.raises(UsageError, match="Nothing was read or written"):
+            open_storage(url)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["it's odd", 'a "b"', "100%20", "straße", "{a,b}", "=a"])
+def test_other_paths_are_taken_as_they_are(name: str, tmp_path: Path) -> None:
+    """Quotes, spaces, percent signs and letters of any alphabet."""
+    open_storage(f"{tmp_path}/{name}").put("a", b"x")
+    assert (tmp_path / name / "a").read_bytes() == b"x"
