@@ -93,8 +93,7 @@ class Extraction:
             self._note(before.parts, observed=True)
             self._land(plan.jobs)
             self._land(self._changed([*pending, *self.manifest.extract.parts], notices))
-            if not request.backfill:
-                self._land(self._unconfirmed(request, everything=plan.relist is not None))
+            self._land(self._unconfirmed(request, everything=plan.relist is not None))
             self._close_references(pending)
         finally:
             self._note_costs(before.seconds + monotonic() - started)
@@ -231,15 +230,17 @@ class Extraction:
     def _unconfirmed(self, request: Request, *, everything: bool) -> list[Job]:
         """Retrievals of what silver holds, may yet change without an event, and no list of this run showed.
 
-        That is what only a reference brought into the lake, and what was deleted while nobody read events.
+        That is what only a reference brought into the lake, what was deleted while nobody read events, and what may have
+        changed with an object that was read: with its invoice an invoice payment.
         """
         jobs = []
-        for name in ENTITIES if everything else request.entities:
-            spec = ENTITIES[name]
+        for name, spec in ENTITIES.items():
             if name == EVENTS or not (everything or spec.mutable_days):
                 continue
-            since = 0 if everything else self._run.ceiling - (spec.mutable_days or 0) * DAY
-            model = self._held_since(name, since, unsettled=not everything)
+            is_asked_for = name in request.entities and not request.backfill
+            days = spec.mutable_days if spec.mutable_days and is_asked_for else 0
+            since = 0 if everything else self._run.ceiling - days * DAY
+            model = self._held_since(name, 0 if spec.settled else since, unsettled=not everything)
             ids = self._lake.engine.unobserved_ids(model, spec, since, unsettled=not everything)
             jobs += self._retrievals([(name, object_id, None) for object_id in ids])
         return jobs

@@ -74,7 +74,7 @@ class EntitySpec:
     objects. `retention_days` is how far back the API lists.
     `mutable_days` is how long after `created` an object may still change without an event saying so;
     None: changes are announced by events, or there are none. `settled` are the values of `status` after which it
-    does not, however young it is. `amount` names the (amount, currency) fields that reconciliation sums.
+    does not, however young it is; before, it may also change with any object that it refers to. `amount` names the (amount, currency) fields that reconciliation sums.
     """
 
     name: str

@@ -183,7 +183,8 @@ class Engine(Protocol):
     ) -> Sequence[str]:
         """Ids of living objects that the model shows, created at or after `since`, and this run has not observed.
 
-        With `unsettled` only those that may yet change without an event saying so.
+        With `unsettled` only those that may yet change without an event saying so; of them those, too, that are older
+        and refer to an object that this run has observed.
         """
 
     def write_views(self, path: Path, relations: Mapping[str, Sequence[Path]]) -> None:

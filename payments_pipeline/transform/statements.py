@@ -282,13 +282,22 @@ order by entity, id
 
 
 def unobserved_ids(model: ModelSpec, spec: EntitySpec, *, unsettled: bool) -> str:
-    """Living objects of the silver model as it is shown that this run has not read, or only the unsettled ones."""
+    """Living objects of the silver model as it is shown that this run has not read: all since then, or the unsettled.
+
+    Of the latter those, too, that are older and refer to an object that it has read.
+    """
+    observed = known(observed_only=True)
+    wanted = ["created_at >= make_timestamp($since::bigint * 1000000)"]
+    if unsettled:
+        wanted += [
+            f"{object_hash(text(target.split('.')[1]), f'held.{name(column)}')} in {observed}"
+            for column, target in model.references.items()
+        ]
     return f"""
 select {name(model.key)} as id
 from {model.qualified} as held
-anti join {known(observed_only=True)} as observed on {object_hash(text(spec.name), f"held.{name(model.key)}")} = observed.object
-where {_unsettled(spec) if unsettled else "not is_deleted"}
-    and created_at >= make_timestamp($since::bigint * 1000000)
+anti join {observed} as observed on {object_hash(text(spec.name), f"held.{name(model.key)}")} = observed.object
+where {_unsettled(spec) if unsettled else "not is_deleted"} and ({" or ".join(wanted)})
 order by id
 """
 

@@ -171,6 +171,9 @@ CHANGES: Mapping[str, Change] = {
     ),
     "a voided invoice": _void,
     "a written-off invoice": _write_off,
+    "an unpaid invoice is voided": lambda world, aim: world.void_invoice(
+        _one(world, "invoices", aim, status=("open", "uncollectible"))
+    ),
     "a note on a charge": lambda world, aim: world.update_charge(
         _one(world, "charges", aim), metadata={"note": str(aim)}
     ),

@@ -34,6 +34,23 @@ def test_a_charge_follows_its_disputes_and_its_refunds(opening: Opening) -> None
     assert disagreements(account) == []
 
 
+@pytest.mark.parametrize("days", [5, 50])
+def test_an_invoice_payment_is_cancelled_with_its_invoice(opening: Opening, days: int) -> None:
+    """However old it is by then, and however few entities a run was asked for: only events of the invoice tell."""
+    account = opening()
+    account.change(("a written-off invoice", 0))
+    account.run()
+    for _ in range(days // 5):
+        account.wait(5 * DAY)
+        account.run(TODAY)
+    account.change(("an unpaid invoice is voided", 0))
+    account.wait(2 * HOUR)
+    account.run(Request(entities=("events",), days=1))
+    account.wait(2 * HOUR)
+    account.run(TODAY)
+    assert disagreements(account) == []
+
+
 @pytest.mark.parametrize(("first", "days"), [(EVERYTHING, 40), (CHARGES, 4)])
 def test_events_read_alone_after_a_pause(opening: Opening, first: Request, days: int) -> None:
     """What events do not tell is compared with the account at once: to the next run they count as read."""
