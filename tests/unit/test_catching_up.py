@@ -32,11 +32,13 @@ def test_a_model_put_back_has_what_changed_without_it(tmp_path: Path) -> None:
 
 def test_a_run_that_goes_on_does_not_bring_back_what_was_undone(tmp_path: Path) -> None:
     """An object changed, a run saw that and was killed; it changed back, as a newer run saw: that is what stays."""
-    with open_small_lake(tmp_path / "lake", clock=Clock()) as lake:
+    clock = Clock()
+    with open_small_lake(tmp_path / "lake", clock=clock) as lake:
         land(lake, "first", [page([charge(0)], seen=10)])
         publish(lake, "first")
         land(lake, "killed", [page([charge(0, amount=7)], seen=20)])
         _finish(lake, "killed", finished=False)
+        clock.forward(10)
         land(lake, "newer", [page([charge(0)], seen=30)])
         published = publish(lake, "newer")
         _finish(lake, "killed", finished=True)
