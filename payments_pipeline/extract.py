@@ -18,7 +18,7 @@ from payments_pipeline.effort import Effort
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.flow import BronzePart, Page, RunContext, Window
 from payments_pipeline.lake import Lake
-from payments_pipeline.planning import EVENTS, Job, make_plan, unread_since
+from payments_pipeline.planning import EVENTS, Job, make_plan, told_since, unread_since
 from payments_pipeline.state.coverage import DAY, Coverage, read_coverage
 from payments_pipeline.state.documents import load
 from payments_pipeline.state.documents import replace as replace_document
@@ -89,10 +89,11 @@ class Extraction:
             self._note(pending, observed=False)
             notices = self._received(request)
             if before.parts:  # what an earlier attempt has read may be older than these events
-                self._land(self._changed([], notices))
+                self._land(self._changed([], notices, since=0))
             self._note(before.parts, observed=True)
             self._land(plan.jobs)
-            self._land(self._changed([*pending, *self.manifest.extract.parts], notices))
+            since = told_since(request, coverage[EVENTS])
+            self._land(self._changed([*pending, *self.manifest.extract.parts], notices, since=since))
             self._land(self._unconfirmed(request, everything=plan.relist is not None))
             self._close_references(pending)
         finally:
@@ -217,15 +218,15 @@ class Extraction:
             return Notices()
         return take_notices(self._lake, self._run, self._lease)
 
-    def _changed(self, parts: Sequence[BronzePart], notices: Notices) -> list[Job]:
-        """Retrievals of every object that an event not yet in silver names, unless this run has read it anyway.
+    def _changed(self, parts: Sequence[BronzePart], notices: Notices, *, since: int) -> list[Job]:
+        """Retrievals of every object that an event since then, not yet in silver, names, unless this run has read it anyway.
 
         What this run has read was read after its ceiling was frozen and the journal was rolled, so it is newer
         than any of these events.
         """
         read = [self._lake.storage.localize(part.key) for part in parts if part.entity == EVENTS]
         files = [*read, *notices.files]
-        return self._retrievals(self._lake.engine.changed_ids(ENTITIES[EVENTS], files))
+        return self._retrievals(self._lake.engine.changed_ids(ENTITIES[EVENTS], files, since))
 
     def _unconfirmed(self, request: Request, *, everything: bool) -> list[Job]:
         """Retrievals of what silver holds, may yet change without an event, and no list of this run showed.

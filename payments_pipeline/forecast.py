@@ -99,7 +99,7 @@ def forecast(storage: Storage, settings: Settings, request: Request, now: int) -
     last = [line.run_id for line in head.runs if line.run_id in past][-_RUNS:]
     runs = [*read_manifests(storage, last).values()]
     found = []
-    for name in request.entities:
+    for name in ENTITIES if plan.relist else request.entities:
         windows = tuple(job.window for job in plan.jobs if job.spec.name == name and job.window is not None)
         per_second = _per_second(name, runs)
         calls = sum(

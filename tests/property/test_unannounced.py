@@ -6,6 +6,7 @@ from contextlib import suppress
 
 import pytest
 
+from payments_pipeline.entities import ENTITIES
 from payments_pipeline.state.manifest import Request
 from tests.history.checks import disagreements
 from tests.history.machine import HOUR, LEASE_SECONDS
@@ -77,4 +78,24 @@ def test_comparing_everything_is_not_forgotten_half_way(opening: Opening, at: in
         account.run(TODAY, Circumstances(trouble=Trouble(at)))
     account.wait(DAY)
     account.run(TODAY)
+    assert stale(account) == []
+
+
+def test_a_backfill_asks_for_nothing_that_the_lake_knows(opening: Opening) -> None:
+    """Events from before the lake's first run tell nothing new; the run after the backfill reads what any run would."""
+    account = opening()
+    for aim in range(8):
+        account.wait(2 * DAY)
+        account.change(("a payment", aim), ("a refund", aim), ("a change of address", aim))
+    account.wait(DAY)
+    account.run(TODAY)
+    start = account.clock() - 16 * DAY
+    backfill = account.run(Request(entities=tuple(ENTITIES), start=start, end=start + DAY, backfill=True))
+    account.wait(2 * HOUR)
+    after = account.run(TODAY)
+    assert after.extract.relisted is None
+    assert [sum(each.retrieved for each in run.extract.entities.values()) for run in (backfill, after)] == [
+        0,
+        0,
+    ]
     assert stale(account) == []

@@ -81,3 +81,32 @@ def test_what_events_have_not_told_is_looked_for_in_every_entity() -> None:
     assert {job.spec.name: job.window for job in plan.jobs if job.spec.name != "events"} == {
         NAME: COVERED.windows()[0]
     }
+
+
+def test_a_backfill_leaves_the_record_of_events_unbroken() -> None:
+    """What lies between its window and the record is read, too; else the next run would take events for unread since."""
+    ago = dict.fromkeys(ENTITIES, Window(CEILING - 10 * DAY, CEILING - 3600))
+    coverage = {name: Coverage(entity=name).extended([window]) for name, window in ago.items()}
+    everything = tuple(ENTITIES)
+    window = {"start": _day(28).start, "end": _day(28).end}
+    planned = make_plan(
+        Request(entities=everything, backfill=True, **window),
+        coverage,
+        CEILING,
+        safety_seconds=3600,
+        silver={},
+    )
+    found = {name: [job.window for job in planned.jobs if job.spec.name == name] for name in ENTITIES}
+    assert found.pop("events") == [Window(_day(28).start, CEILING - 10 * DAY)]
+    assert set(map(tuple, found.values())) == {(_day(28),)}
+    after = {
+        name: known.extended(job.window for job in planned.jobs if job.spec.name == name and job.window)
+        for name, known in coverage.items()
+    }
+    following = make_plan(
+        Request(entities=everything, days=1), after, CEILING, safety_seconds=3600, silver={}
+    )
+    assert following.relist is None
+    assert [job.window for job in following.jobs if job.spec.name == "events"] == [
+        Window(CEILING - 7200, CEILING)
+    ]
