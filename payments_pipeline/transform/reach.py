@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from payments_pipeline.flow import EPOCH_DT
 from payments_pipeline.transform.models import ModelSpec
-from payments_pipeline.transform.statements import READ_AS_TEXT, built_table, dt_of, name, text
+from payments_pipeline.transform.statements import READ_AS_TEXT, built_table, dt_of, hashable, name, text
 
 TABLES = """
 create table built.changed (model varchar, object ubigint);
@@ -61,12 +61,12 @@ select *, left(dt, 7) as _dt from found order by _dt, dt, object
 """
 
 
-def changed(model: ModelSpec, columns: Iterable[str], before: str, after: str) -> str:
+def changed(model: ModelSpec, columns: Mapping[str, str], before: str, after: str) -> str:
     """Add to `built.changed` the key of every row that is in one of the two relations and not the same in the other.
 
-    Only business columns count, those that do not begin with `_`.
+    `columns` gives their types. Only business columns count, those that do not begin with `_`.
     """
-    counted = ", ".join(name(column) for column in columns if not column.startswith("_"))
+    counted = ", ".join(hashable(column, kind) for column, kind in columns.items() if column[0] != "_")
     key = hashed(f"{name(model.key)}::varchar")
     return f"""
 insert into built.changed

@@ -128,7 +128,7 @@ def digests(model: ModelSpec, columns: Mapping[str, str]) -> str:
     hash of a value does not tell its type: 1.10 as DECIMAL is 110 as BIGINT.
     """
     counted = [(column, kind) for column, kind in sorted(columns.items()) if column[0] != "_"]
-    hashed = ", ".join([text(str(counted)), *(_hashable(column, kind) for column, kind in counted)])
+    hashed = ", ".join([text(str(counted)), *(hashable(column, kind) for column, kind in counted)])
     spec = ENTITIES.get(model.entity) if model.layer == "silver" and model.parent is None else None
     unsettled = f"count(*) filter (where {_unsettled(spec)})" if spec and spec.mutable_days else "null"
     return f"select _dt, count(*), sum(hash({hashed})), {unsettled} from {built_table(model)} group by _dt"
@@ -140,7 +140,7 @@ _HASHED = frozenset(
 """Types whose values DuckDB hashes well. To its hash a list of one value is that value, and 0 as HUGEINT is -1."""
 
 
-def _hashable(column: str, kind: str) -> str:
+def hashable(column: str, kind: str) -> str:
     """What of a column to hash: the value, or its JSON."""
     return name(column) if kind in _HASHED else f"to_json({name(column)})::varchar"
 

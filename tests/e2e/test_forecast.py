@@ -45,6 +45,19 @@ def test_a_plan_of_a_new_lake_says_what_it_does_not_know_and_makes_nothing(tmp_p
     assert "charge" in refusal(command("plan", "--entity", "charg"), 2)
 
 
+def test_a_plan_counts_every_entity_where_all_is_compared(tmp_path: Path) -> None:
+    """Also when it is made for events alone, and they have not been read for long."""
+    lake = tmp_path / "lake"
+    with account_of(days=2, customers_per_day=5) as account:
+        run(lake, account)
+        account.clock.advance(40 * DAY)
+        settings = settings_for(lake, account)
+        with storage_of(settings) as storage:
+            found = forecast(storage, settings, Request(entities=("events",), days=1), account.clock())
+    assert found.relist is not None
+    assert {each.entity for each in found.entities if each.windows} == {*ENTITIES}
+
+
 def test_a_plan_reads_only(tmp_path: Path) -> None:
     """Not one byte of the lake's folder changes."""
     lake = tmp_path / "lake"
