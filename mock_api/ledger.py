@@ -58,17 +58,12 @@ class Ledger(State):
         super().__init__(seed, start)
         self._pending: dict[int, list[str]] = {}
         self._payable: dict[str, dict[str, int]] = {currency: {} for currency in SETTLEMENT_DAYS}
-        self._paid_out: dict[str, str] = {}
         self._paid_by: dict[str, list[str]] = {}
         self._balance = {currency: {"available": 0, "pending": 0} for currency in SETTLEMENT_DAYS}
 
     def balance(self) -> dict[str, dict[str, int]]:
         """Settlement currency -> {"available", "pending"} in minor units."""
         return {currency: dict(parts) for currency, parts in self._balance.items()}
-
-    def payout_of(self, balance_transaction: str) -> str | None:
-        """The payout that paid a transaction out (its own, for the transaction of a payout), if any."""
-        return self._paid_out.get(balance_transaction)
 
     def payout_transactions(self, payout: str) -> Sequence[Obj]:
         """What `balance_transactions?payout=` lists: the payout's own transaction first, then those that it pays out."""
@@ -99,8 +94,6 @@ class Ledger(State):
         self._emit("payout.created", payout)
         self._payable[currency].clear()
         self._paid_by[id] = [txn["id"], *paid]
-        for paid_out in self._paid_by[id]:
-            self._paid_out[paid_out] = id
         self.at(self.now + 3600, partial(self._reconcile_payout, id))
         self.at(arrival, partial(self._payout_arrives, id))
         return payout

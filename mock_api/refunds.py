@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
-from mock_api.customers import merged, refuse_unknown
 from mock_api.ledger import Entry
 from mock_api.money import DAY
 from mock_api.payments import Payments
@@ -60,12 +58,6 @@ class Refunds(Payments):
             **({"pending_reason": "processing"} if debit else {}),
         )
         return self._book_refund(refund, paid, debit=debit)
-
-    def update_refund(self, id: str, **fields: Any) -> Obj:
-        """Change a refund's metadata."""
-        refund = self._find("refunds", id, "refund")
-        refuse_unknown(fields, {"metadata"})
-        return self._change("refunds", id, metadata=merged(refund["metadata"], fields.get("metadata") or {}))
 
     def fail_refund(self, id: str, reason: str = "expired_or_canceled_card") -> Obj:
         """The bank returns a refund: its amount is back in the balance and refundable again."""

@@ -20,7 +20,6 @@ SUBSCRIPTIONS = EntitySpec(
         cancellation_details=fields(text="reason feedback"),
         pause_collection=fields(text="behavior", integer="resumes_at"),
         items=fields(
-            flag="has_more",
             data=[
                 fields(
                     text="id",
@@ -51,17 +50,16 @@ _INVOICE_LINE = fields(
     integer="amount subtotal quantity",
     flag="discountable",
     json="metadata",
-    discount_amounts=[fields(text="discount", integer="amount")],
-    taxes=[fields(text="tax_behavior", integer="amount")],
+    discount_amounts=[fields(integer="amount")],
+    taxes=[fields(integer="amount")],
     period=fields(integer="start end"),
     parent=fields(
-        text="type",
         invoice_item_details=fields(text="invoice_item subscription", flag="proration"),
         subscription_item_details=fields(
             text="invoice_item subscription subscription_item", flag="proration"
         ),
     ),
-    pricing=fields(text="type unit_amount_decimal", price_details=fields(text="price product")),
+    pricing=fields(text="unit_amount_decimal", price_details=fields(text="price product")),
 )
 
 INVOICES = EntitySpec(
@@ -74,15 +72,15 @@ INVOICES = EntitySpec(
         integer="created amount_due amount_overpaid amount_paid amount_remaining amount_shipping attempt_count "
         "due_date effective_at ending_balance next_payment_attempt period_end period_start "
         "post_payment_credit_notes_amount pre_payment_credit_notes_amount starting_balance subtotal "
-        "subtotal_excluding_tax total total_excluding_tax",
+        "total total_excluding_tax",
         flag="livemode attempted auto_advance",
         json="metadata",
-        from_invoice=fields(text="action invoice"),
-        lines=fields(flag="has_more", data=[_INVOICE_LINE]),
-        parent=fields(text="type", subscription_details=fields(text="subscription")),
+        from_invoice=fields(text="invoice"),
+        lines=fields(data=[_INVOICE_LINE]),
+        parent=fields(subscription_details=fields(text="subscription")),
         status_transitions=fields(integer="finalized_at marked_uncollectible_at paid_at voided_at"),
-        total_discount_amounts=[fields(text="discount", integer="amount")],
-        total_taxes=[fields(text="tax_behavior", integer="amount")],
+        total_discount_amounts=[fields(integer="amount")],
+        total_taxes=[fields(integer="amount")],
     ),
     references=(
         Reference("customer", "customers"),

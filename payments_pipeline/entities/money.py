@@ -15,8 +15,8 @@ PAYMENT_INTENTS = EntitySpec(
         "description latest_charge payment_method setup_future_usage statement_descriptor",
         integer="created amount amount_capturable amount_received canceled_at",
         flag="livemode",
-        json="metadata payment_method_types",
-        last_payment_error=fields(text="type code decline_code charge"),
+        json="metadata",
+        last_payment_error=fields(text="type code decline_code"),
     ),
     references=(
         Reference("customer", "customers"),
@@ -40,17 +40,15 @@ CHARGES = EntitySpec(
         billing_details=fields(address=ADDRESS),
         fraud_details=fields(text="stripe_report user_report"),
         outcome=fields(
-            text="type reason network_status network_decline_code network_advice_code advice_code risk_level "
-            "seller_message",
+            text="type reason network_status network_decline_code network_advice_code advice_code risk_level",
             integer="risk_score",
         ),
         payment_method_details=fields(
             text="type",
             card=fields(
                 text="brand country funding fingerprint last4 network",
-                integer="exp_month exp_year",
                 checks=fields(text="address_line1_check address_postal_code_check cvc_check"),
-                three_d_secure=fields(text="result result_reason authentication_flow"),
+                three_d_secure=fields(text="result authentication_flow"),
                 wallet=fields(text="type"),
             ),
         ),
@@ -94,7 +92,7 @@ DISPUTES = EntitySpec(
         integer="created amount",
         flag="livemode is_charge_refundable",
         json="metadata",
-        balance_transactions=[fields(text="id currency", integer="amount fee net")],
+        balance_transactions=[fields(text="id currency", integer="amount net")],
         evidence_details=fields(integer="due_by submission_count", flag="has_evidence past_due"),
         payment_method_details=fields(text="type", card=fields(text="brand network_reason_code")),
     ),
@@ -114,7 +112,7 @@ BALANCE_TRANSACTIONS = EntitySpec(
         text="id object currency type reporting_category status source description balance_type",
         integer="created available_on amount fee net",
         exchange_rate="DOUBLE",
-        fee_details=[fields(text="type currency application", integer="amount")],
+        fee_details=[fields(text="type currency", integer="amount")],
     ),
     references=(Reference("source", None),),
     amount=("amount", "currency"),

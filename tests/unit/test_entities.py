@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -23,6 +24,7 @@ from payments_pipeline.entities import (
     referenced_ids,
 )
 from payments_pipeline.errors import UsageError
+from payments_pipeline.transform.models import discover, sql_root
 
 each_entity = pytest.mark.parametrize("spec", ENTITIES.values(), ids=lambda spec: spec.name)
 
@@ -159,6 +161,28 @@ def test_fields_builds_a_schema() -> None:
         'STRUCT("id" VARCHAR, "amount" BIGINT, "created" BIGINT, "paid" BOOLEAN, "metadata" JSON, '
         '"a" STRUCT("b" VARCHAR, "select" BIGINT), "l" STRUCT("b" VARCHAR, "select" BIGINT)[], "r" DOUBLE)'
     )
+
+
+def _paths(node: SchemaNode, path: str = "") -> Iterator[str]:
+    """Every declared leaf, dotted."""
+    if isinstance(node, Mapping):
+        for name, inner in node.items():
+            yield from _paths(inner, f"{path}.{name}".lstrip("."))
+    elif isinstance(node, str):
+        yield path
+    else:
+        yield from _paths(node[0], path)
+
+
+@each_entity
+def test_every_declared_field_is_used(spec: EntitySpec) -> None:
+    """By a silver model, as a reference or as the amount that is reconciled: others would be parsed for nothing."""
+    used = {"id", "object", *(spec.amount or ()), *(each.path.replace("[]", "") for each in spec.references)}
+    silver = [model.sql for model in discover(sql_root()).silver(spec.name)]
+    named = {*re.findall(r"\w+", " ".join(silver))}
+    assert [
+        path for path in _paths(spec.columns) if path not in used and path.split(".")[-1] not in named
+    ] == []
 
 
 def test_references_are_found_at_any_depth() -> None:
