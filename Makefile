@@ -139,7 +139,7 @@ format-check: .venv/.dev ## Fail if `make format` would change anything
 typecheck: .venv/.dev ## Check the types, strictly
 	$(BIN)/mypy
 
-test: .venv/.dev ## Run every test (a few minutes)
+test: .venv/.dev ## Run every test (a quarter of an hour)
 	$(BIN)/pytest --numprocesses 2
 
 test-nightly: .venv/.dev ## Run the long searches and soak runs

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from payments_pipeline.build import model_version
 from payments_pipeline.entities import ENTITIES
-from payments_pipeline.errors import PipelineError, StorageError
+from payments_pipeline.errors import PipelineError, StorageError, UsageError
 from payments_pipeline.lake import Lake
 from payments_pipeline.state.coverage import Coverage, read_coverage
 from payments_pipeline.state.head import RunLine, read_head, still_shown
@@ -86,6 +86,10 @@ def run_query(
     fetched, and of those from `whole_below` bytes on only columns that it needs: for a smaller one, one request more
     would take as long as the whole. `StorageError` if a run keeps publishing, or was killed while it did.
     """
+    try:
+        sql.encode()
+    except UnicodeEncodeError as error:
+        raise UsageError("the query is no text in UTF-8; nothing was run.") from error
 
     def answer() -> Result:
         with showing(lake, lake.engine.named_in(sql), whole_below):

@@ -35,7 +35,13 @@ class VerifiedFiles:
         """The partition's file; `CorruptObject` if its bytes are not the recorded ones."""
         seen = (partition.key, partition.sha256)
         if seen not in self._seen:
-            path = self._storage.localize(partition.key)
+            try:
+                path = self._storage.localize(partition.key)
+            except ObjectMissing as error:
+                raise ObjectMissing(
+                    f"{self._storage.url}/{partition.key} is gone. Bronze is safe; 'payments-pipeline rebuild' makes the "
+                    "file again."
+                ) from error
             if file_sha256(path) != partition.sha256:
                 raise not_as_written(self._storage, partition)
             self._seen[seen] = path

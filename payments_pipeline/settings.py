@@ -11,6 +11,7 @@ import pydantic
 from payments_pipeline.errors import UsageError
 
 STRIPE_URL = "https://api.stripe.com"
+_EXAMPLES = {"s3_bucket": "my-bucket", "duckdb_memory_limit": "2GB"}
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
@@ -93,9 +94,10 @@ class Settings(pydantic.BaseModel):
             return cls.model_validate(_with_bucket(values))
         except pydantic.ValidationError as error:
             problem = error.errors(include_url=False, include_input=False)[0]
-            name = str(problem["loc"][0]).upper()
+            name = str(problem["loc"][0])
+            why = f"write it like {_EXAMPLES[name]}" if name in _EXAMPLES else problem["msg"]
             raise UsageError(
-                f"environment variable {name} is not usable: {problem['msg']}. Nothing was read or written."
+                f"environment variable {name.upper()} is not usable: {why}. Nothing was read or written."
             ) from error
 
     def require_development(self, command: str) -> None:

@@ -10,6 +10,7 @@ import importlib
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
@@ -43,7 +44,8 @@ COMMANDS: Mapping[str, str] = {
 _EXIT_CODES = """
 \b
 Exit codes: 0 ok · 1 a quality gate failed, nothing was published · 2 usage or configuration
-· 3 source API · 4 storage · 5 another run holds the lake · 130/143 interrupted, safe to rerun.
+· 3 source API · 4 storage · 5 another run holds the lake · 70 payments-pipeline itself failed
+· 130/143 interrupted, safe to rerun.
 """
 
 
@@ -111,7 +113,13 @@ def main() -> None:
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by our parent: a file of the lake would get its number
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w"))
-    code = run(sys.argv[1:], os.environ)
+    try:
+        code = run(sys.argv[1:], os.environ)
+    except Exception:  # noqa: BLE001 - whatever it is, 1 would say that a quality gate failed
+        traceback.print_exc()
+        code = _ended(
+            70, f"error: payments-pipeline has failed; please report the lines above. Still, {_SAFE}"
+        )
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()

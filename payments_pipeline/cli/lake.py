@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 import click
-from rich.console import Console
 
 from payments_pipeline.cli.context import lake_option, settings_of
-from payments_pipeline.cli.terminal import table_of
+from payments_pipeline.cli.terminal import answering, table_of
 from payments_pipeline.flow import Quiet
 from payments_pipeline.inspect import Status, consistently, read_status, run_query
 from payments_pipeline.maintenance import collect_garbage, verify_lake
 from payments_pipeline.retention import Retention
 from payments_pipeline.session import now, open_existing, open_for_reading
+from payments_pipeline.state.head import read_head
 from payments_pipeline.transform.engine import Result
 
 
@@ -55,6 +56,8 @@ def query(context: click.Context, sql: str, shape: str, lake: str | None) -> Non
     whose checksum is right is read; the query can reach nothing outside the lake.
     """
     with open_for_reading(settings_of(context, lake)) as opened:
+        if read_head(opened.storage).published is None:
+            click.echo("nothing is published in this lake yet: every model is empty.", err=True)
         _WRITERS[shape](run_query(opened, sql), sys.stdout)
 
 
@@ -120,7 +123,7 @@ def gc(context: click.Context, /, dry_run: bool, min_age_hours: float, lake: str
 
 
 def _print_status(found: Status) -> None:
-    console = Console()
+    console = answering()
     console.print(f"lake {found.url}, account {found.account or 'unknown'}", highlight=False)
     if found.publishing:
         console.print(f"run {found.publishing} was interrupted while publishing; the next run finishes it")
@@ -139,7 +142,7 @@ def _print_status(found: Status) -> None:
 
 
 def _write_table(result: Result, stream: TextIO) -> None:
-    Console(file=stream).print(table_of(result.columns, result.rows))
+    answering(stream).print(table_of(result.columns, result.rows))
 
 
 def _write_csv(result: Result, stream: TextIO) -> None:
@@ -149,8 +152,21 @@ def _write_csv(result: Result, stream: TextIO) -> None:
 
 
 def _write_json(result: Result, stream: TextIO) -> None:
-    rows = [dict(zip(result.columns, row, strict=True)) for row in result.rows]
-    stream.write(json.dumps(rows, indent=2, default=str) + "\n")
+    rows = [dict(zip(result.columns, map(_json_value, row), strict=True)) for row in result.rows]
+    stream.write(json.dumps(rows, indent=2, default=str, allow_nan=False) + "\n")
+
+
+def _json_value(value: object) -> object:
+    """What JSON has for a value of DuckDB's: null for a number that is none, hexadecimal digits for bytes."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, dict):
+        return {str(key): _json_value(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json_value(inner) for inner in value]
+    return value
 
 
 def _write_markdown(result: Result, stream: TextIO) -> None:

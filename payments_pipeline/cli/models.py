@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import click
-from rich.console import Console
 
-from payments_pipeline.cli.terminal import table_of
+from payments_pipeline.cli.terminal import answering, table_of
 from payments_pipeline.transform.models import discover, sql_root
 
 
@@ -20,7 +19,7 @@ def list_models() -> None:
     rows = [
         (model.qualified, ", ".join(model.grain), model.description) for model in discover(sql_root()).built
     ]
-    Console().print(table_of(("model", "grain", "description"), rows))
+    answering().print(table_of(("model", "grain", "description"), rows))
 
 
 @models.command(epilog="Example: payments-pipeline models describe gold.fct_payments")
@@ -28,7 +27,7 @@ def list_models() -> None:
 def describe(model: str) -> None:
     """One model: its columns, its promises and its caveats."""
     found = discover(sql_root()).get(model)
-    console = Console()
+    console = answering()
     console.print(f"{found.qualified}: {found.description}", highlight=False)
     console.print(f"grain: {', '.join(found.grain)}; partitioned by: {found.partition_by or 'nothing'}")
     console.print(f"reads: {', '.join(found.depends_on)}")

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
 
 from payments_pipeline.cli.context import lake_option, settings_of
-from payments_pipeline.cli.terminal import table_of
+from payments_pipeline.cli.terminal import answering, table_of
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import UsageError
 from payments_pipeline.oltp import LISTS, require_drivers
@@ -134,7 +133,7 @@ def publish_gold(context: click.Context, lake: str | None) -> None:
         published = publish(connection, opened)
     rows = [(line.model, line.rows, "replaced" if line.written else "as it was") for line in published.models]
     rows += [(model, 0, "removed: no such model any more") for model in published.removed]
-    Console().print(table_of(("table", "rows", ""), rows))
+    answering().print(table_of(("table", "rows", ""), rows))
     click.echo(f"PostgreSQL shows what run {published.run_id} published.")
 
 
@@ -210,7 +209,7 @@ def _print_ingest(source: str, read: Mapping[str, int], merged: Sequence[Merged]
         )
         for line in merged
     ]
-    Console().print(table_of(columns, rows))
+    answering().print(table_of(columns, rows))
     click.echo(f"Source: {source}.")
 
 
@@ -229,7 +228,7 @@ def _print_check(source: str, found: Sequence[TableCheck]) -> None:
         )
         for each in found
     ]
-    Console().print(table_of(columns, rows))
+    answering().print(table_of(columns, rows))
     for each in found:
         if not each.passed:
             names = [line.column for line in each.columns if line.different]

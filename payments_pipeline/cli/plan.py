@@ -6,11 +6,10 @@ import json
 from typing import Any
 
 import click
-from rich.console import Console
 
 from payments_pipeline.cli.context import lake_option, settings_of
 from payments_pipeline.cli.runs import window_options
-from payments_pipeline.cli.terminal import table_of
+from payments_pipeline.cli.terminal import answering, table_of
 from payments_pipeline.entities import ENTITIES, entity
 from payments_pipeline.forecast import Forecast, forecast
 from payments_pipeline.session import now, storage_of
@@ -44,7 +43,7 @@ def plan(
 
 
 def _print(found: Forecast) -> None:
-    console = Console()
+    console = answering()
     rows = [
         (
             each.entity,

@@ -9,10 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from payments_pipeline.cli.context import reporting, settings_of
-from payments_pipeline.cli.terminal import table_of
+from payments_pipeline.cli.terminal import answering, table_of
 from payments_pipeline.flow import Reporter
 from payments_pipeline.session import new_run_id, now, open_source, storage_of
 from payments_pipeline.settings import Settings
@@ -47,7 +46,7 @@ def populate(context: click.Context, force: bool, fixture: Path | None) -> None:
     counts: Counter[tuple[str, str]] = Counter((deed.kind, deed.action) for deed in deeds)
     kinds = list(dict.fromkeys(deed.kind for deed in deeds))
     actions = ("created", "found", "cancelled")
-    Console().print(
+    answering().print(
         table_of(("object", *actions), [(kind, *(counts[kind, each] for each in actions)) for kind in kinds])
     )
 
@@ -75,7 +74,7 @@ def fetch(context: click.Context, out: Path) -> None:
     with _opened(settings) as (client, reporter):
         counts = write_files(Export(client, settings.max_connections, now, reporter), out)
     rows = [(str(out / f"{name}.json"), count) for name, count in counts.items()]
-    Console().print(table_of(("file", "objects"), rows))
+    answering().print(table_of(("file", "objects"), rows))
 
 
 @contextmanager

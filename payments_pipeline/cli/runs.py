@@ -7,11 +7,11 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 import click
-from rich.console import Console
+from click.core import ParameterSource
 
 from payments_pipeline import pipeline
 from payments_pipeline.cli.context import lake_option, reporting, settings_of
-from payments_pipeline.cli.terminal import summary
+from payments_pipeline.cli.terminal import answering, summary
 from payments_pipeline.entities import ENTITIES, entity
 from payments_pipeline.lake import Lake
 from payments_pipeline.pipeline import Run
@@ -21,6 +21,13 @@ from payments_pipeline.state.manifest import Manifest, Request
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"])
+
+
+def _unless_dated(context: click.Context, parameter: click.Parameter, days: int | None) -> int | None:
+    """DAYS of the environment is for whoever names no window on the command line."""
+    named = context.params.get("start") or context.params.get("end")
+    from_environment = context.get_parameter_source(parameter.name or "") is ParameterSource.ENVIRONMENT
+    return None if named and from_environment else days
 
 
 def window_options(command: _F) -> _F:
@@ -34,6 +41,7 @@ def window_options(command: _F) -> _F:
             "--days",
             type=click.IntRange(1, 36_500),
             envvar="DAYS",
+            callback=_unless_dated,
             help="Cover the last N days [default: 1].",
         ),
     ):
@@ -169,6 +177,6 @@ def _on_existing(
 
 
 def _conclude(manifest: Manifest, settings: Settings) -> None:
-    console = Console()
+    console = answering()
     if console.is_terminal:
         console.print(summary(manifest, settings.lake))

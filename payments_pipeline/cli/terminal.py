@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
@@ -29,6 +29,8 @@ _SPOKEN = {
     "fetch_complete": "wrote {records} records to {folder}",
     "records_quarantined": "{entity}: {records} records put into quarantine",
 }
+
+_NO_EDGE = 100_000
 
 
 class TerminalReporter:
@@ -103,6 +105,12 @@ def _caption(manifest: Manifest, lake: str) -> str:
         )
         lines.append('next: payments-pipeline query "select * from gold.fct_payments limit 5"')
     return "\n".join(lines)
+
+
+def answering(stream: TextIO | None = None) -> Console:
+    """Where an answer is printed: standard output, or the stream. What is no terminal has no edge to fold tables at."""
+    found = Console(file=stream)
+    return found if found.is_terminal else Console(file=stream, width=_NO_EDGE)
 
 
 def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:

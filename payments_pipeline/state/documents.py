@@ -59,7 +59,7 @@ class Document(pydantic.BaseModel):
 
     @classmethod
     def _corrupt(cls, where: str, why: str) -> CorruptObject:
-        return CorruptObject(f"{where} is corrupt: {why}. Nothing was changed, bronze is safe; {cls.remedy}.")
+        return CorruptObject(f"{where} is corrupt: {why}. It was not used, bronze is safe; {cls.remedy}.")
 
 
 def load(storage: Storage, key: str, kind: type[_D]) -> tuple[_D | None, str]:

@@ -56,6 +56,17 @@ class Request(pydantic.BaseModel):
             )
         return cls(entities=entities, start=_seconds(start), end=None if end is None else _seconds(end))
 
+    def described(self) -> str:
+        """The request in words."""
+        asked = [f"last {self.days} day(s)"] if self.days else []
+        bounds = (("from", self.start), ("to", self.end))
+        asked += [
+            f"{word} {datetime.fromtimestamp(second, UTC):%Y-%m-%d %H:%M:%S}"
+            for word, second in bounds
+            if second
+        ]
+        return f"{'backfill of ' if self.backfill else ''}{', '.join(self.entities)}: {' '.join(asked)}"
+
 
 class EntityExtract(pydantic.BaseModel):
     """What was landed of one entity; `windows` are the half-open `created` intervals that were listed to the end."""
@@ -229,7 +240,7 @@ def check_same_request(manifest: Manifest, request: Request) -> None:
     if manifest.request is not None and manifest.request != request:
         raise UsageError(
             f"RUN_ID {manifest.run_id!r} was used on {manifest.started_at:%Y-%m-%d %H:%M} UTC for another request "
-            f"({manifest.request}); nothing was done. Use a new RUN_ID, or the same arguments to continue that run."
+            f"({manifest.request.described()}); nothing was done. Use a new RUN_ID, or the same arguments to continue that run."
         )
 
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import csv
-import io
 import json
 import os
 import pty
@@ -30,7 +28,6 @@ EVENTS = [
     "quality_passed",
     "publish_complete",
 ]
-AWKWARD = "select 'a,b' as comma, 'c\nd' as \"new\nline\", 'e|f' as pipe, 'Zoë 日本 🎉' as text, null as none, 'say \"x\"' as quoted"
 
 
 @pytest.fixture
@@ -148,46 +145,6 @@ def test_status_speaks_json(shell: Command) -> None:
     assert all(line["watermark"].startswith("2026-09-03") for line in found["coverage"])
     assert [run["run_id"] for run in found["runs"]] == ["first"]
     assert found["pending"] == []
-
-
-def test_query_writes_csv(shell: Command) -> None:
-    """Commas, line breaks, quotes and any script survive CSV."""
-    rows = list(csv.reader(io.StringIO(shell.ok("query", AWKWARD, "--format", "csv").stdout)))
-    assert rows[0] == ["comma", "new\nline", "pipe", "text", "none", "quoted"]
-    assert rows[1] == ["a,b", "c\nd", "e|f", "Zoë 日本 🎉", "", 'say "x"']
-
-
-def test_query_writes_json(shell: Command) -> None:
-    """They survive JSON, where null is null and numbers are numbers."""
-    (row,) = json.loads(shell.ok("query", AWKWARD, "--format", "json").stdout)
-    assert row["new\nline"] == "c\nd"
-    assert row["text"] == "Zoë 日本 🎉"
-    assert row["none"] is None
-    (counted,) = json.loads(
-        shell.ok("query", "select count(*) as n from silver.charges", "--format", "json").stdout
-    )
-    assert isinstance(counted["n"], int)
-
-
-def test_query_writes_markdown(shell: Command) -> None:
-    """A pipe or a line break in a value, or in a name, does not break a Markdown table."""
-    lines = shell.ok("query", AWKWARD, "--format", "markdown").stdout.splitlines()
-    assert len(lines) == 3
-    assert len({len(re.split(r"(?<!\\)\|", line)) for line in lines}) == 1
-    assert "Zoë 日本 🎉" in lines[2]
-
-
-def test_query_draws_a_table(shell: Command) -> None:
-    """Without --format a table is drawn that holds every value."""
-    said = shell.ok("query", "select 'a,b' as comma, 'Zoë 日本 🎉' as text, '[red]x[/red]' as markup").stdout
-    assert all(text in said for text in ("a,b", "Zoë 日本 🎉", "[red]x[/red]"))
-
-
-@pytest.mark.parametrize("shape", ["csv", "json", "markdown", "table"])
-def test_query_answers_with_no_rows(shell: Command, shape: str) -> None:
-    """A question without answers is no error in any format."""
-    said = shell.ok("query", "select charge_id from silver.charges where false", "--format", shape).stdout
-    assert said.strip() == "[]" if shape == "json" else "charge_id" in said
 
 
 def test_every_model_can_be_asked(shell: Command) -> None:
