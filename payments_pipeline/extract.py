@@ -15,10 +15,10 @@ from typing import TypeAlias
 from payments_pipeline import layout
 from payments_pipeline.bronze import Landed, PartNames, write_pages
 from payments_pipeline.effort import Effort
-from payments_pipeline.entities import ENTITIES
+from payments_pipeline.entities import ENTITIES, EVENTS
 from payments_pipeline.flow import BronzePart, Page, RunContext, Window
 from payments_pipeline.lake import Lake
-from payments_pipeline.planning import EVENTS, Job, make_plan, told_since, unread_since
+from payments_pipeline.planning import Job, make_plan, told_since, unread_since
 from payments_pipeline.state.coverage import DAY, Coverage, read_coverage
 from payments_pipeline.state.documents import load
 from payments_pipeline.state.documents import replace as replace_document

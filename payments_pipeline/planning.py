@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from payments_pipeline.entities import ENTITIES, EntitySpec, entity
+from payments_pipeline.entities import ENTITIES, EVENTS, EntitySpec, entity
 from payments_pipeline.errors import UsageError
 from payments_pipeline.flow import Partition, Snapshot, Window
 from payments_pipeline.state.coverage import DAY, Coverage, intersect, plan_windows, union
 from payments_pipeline.state.manifest import Request
 
-EVENTS = "events"
 MAX_EVENTS_GAP_DAYS = 25
 """Events are kept for 30 days; after this many unread ones the lake is compared with the account instead."""
 

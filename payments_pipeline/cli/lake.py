@@ -11,11 +11,12 @@ from typing import Any, TextIO
 
 import click
 
+from payments_pipeline import api
 from payments_pipeline.cli.context import lake_option, settings_of
 from payments_pipeline.cli.terminal import answering, table_of
 from payments_pipeline.flow import Quiet
-from payments_pipeline.inspect import Status, consistently, read_status, run_query
-from payments_pipeline.maintenance import collect_garbage, verify_lake
+from payments_pipeline.inspect import Status, read_status, run_query
+from payments_pipeline.maintenance import collect_garbage
 from payments_pipeline.retention import Retention
 from payments_pipeline.session import now, open_existing, open_for_reading
 from payments_pipeline.state.head import read_head
@@ -69,8 +70,7 @@ def verify(context: click.Context, lake: str | None) -> None:
 
     Reads all of bronze, silver, gold and the state. Exit code 4 names what is damaged or missing.
     """
-    with open_for_reading(settings_of(context, lake)) as opened:
-        count = consistently(opened, lambda: verify_lake(opened))
+    count = api.verify(settings_of(context, lake))
     click.echo(f"{count} objects are as recorded.")
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import click
 
 from payments_pipeline.cli.context import lake_option, reporting, settings_of
+from payments_pipeline.entities import EVENTS
 from payments_pipeline.errors import QualityError, UsageError
 from payments_pipeline.session import now, open_existing, open_source, storage_of
 from payments_pipeline.settings import Settings
@@ -142,7 +143,7 @@ def reconcile(
     from payments_pipeline.webhooks import reconcile as work
 
     with reporting(settings, "reconcile") as reporter, open_existing(settings, now, reporter) as opened:
-        mark, moment = read_coverage(opened.storage, ["events"])["events"].watermark, now()
+        mark, moment = read_coverage(opened.storage, [EVENTS])[EVENTS].watermark, now()
         period = work.Period(
             start=start.replace(tzinfo=UTC),
             end=end.replace(tzinfo=UTC) if end else moment.replace(microsecond=0),

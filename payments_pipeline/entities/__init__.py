@@ -24,6 +24,7 @@ from payments_pipeline.errors import UsageError
 
 __all__ = [
     "ENTITIES",
+    "EVENTS",
     "ChildList",
     "EntitySpec",
     "Reference",
@@ -36,8 +37,11 @@ __all__ = [
     "referenced_ids",
 ]
 
-_EVENTS = EntitySpec(
-    name="events",
+EVENTS = "events"
+"""The entity that tells what became of the others."""
+
+_NOTICES = EntitySpec(
+    name=EVENTS,
     object="event",
     prefixes=("evt_",),
     columns=fields(
@@ -64,7 +68,7 @@ _SPECS = (
     money.BALANCE_TRANSACTIONS,
     money.PAYOUTS,
     billing.INVOICE_PAYMENTS,
-    _EVENTS,
+    _NOTICES,
 )
 
 ENTITIES: Mapping[str, EntitySpec] = MappingProxyType({spec.name: spec for spec in _SPECS})

@@ -10,6 +10,7 @@ import msgspec
 import pydantic
 
 from payments_pipeline import layout
+from payments_pipeline.entities import EVENTS
 from payments_pipeline.errors import LeaseError, ObjectMissing, UsageError
 from payments_pipeline.flow import BronzePart, CheckResult, EntityCounts, StagedPartition
 from payments_pipeline.state.documents import Document, load, replace, unpacked
@@ -105,7 +106,7 @@ class Extract(pydantic.BaseModel):
 
         A run that compares all of the past with the account has read its events only when it has done that.
         """
-        if name == "events" and self.relisted and self.finished_at is None:
+        if name == EVENTS and self.relisted and self.finished_at is None:
             return ()
         return self.entities[name].windows if name in self.entities else ()
 

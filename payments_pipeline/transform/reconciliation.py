@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from payments_pipeline.entities import ENTITIES
+from payments_pipeline.entities import ENTITIES, EVENTS
 from payments_pipeline.transform.models import Models, ModelSpec
 from payments_pipeline.transform.statements import name, text
 
@@ -65,7 +65,7 @@ def _objects(models: Models) -> str:
         f"select {text(ENTITIES[model.name].object)} as object_type, {name(model.grain[0])} as object_id, "
         f"_observed_at as observed_at from {model.qualified}"
         for model in models.layer("silver")
-        if model.parent is None and model.name != "events"
+        if model.parent is None and model.name != EVENTS
     )
 
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from payments_pipeline.entities import ENTITIES
+from payments_pipeline.entities import ENTITIES, EVENTS
 from payments_pipeline.errors import UsageError
 from payments_pipeline.flow import Clock, Page, Window
 from payments_pipeline.screen import Rejected
@@ -38,7 +38,7 @@ def catch_up(storage: Storage, client: StripeClient, clock: Clock) -> CaughtUp:
             f"lake {storage.url} holds data of account {account}, but the key belongs to {info.account}. "
             "Nothing was read or written; use another lake (LOCAL_DATA_DIR), or the other account's key."
         )
-    spec = replace(ENTITIES["events"], listings=({"delivery_success": "false"},))
+    spec = replace(ENTITIES[EVENTS], listings=({"delivery_success": "false"},))
     window = Window(info.now - (spec.retention_days or 0) * DAY, info.now + 1)
     journal, outcomes = Journal(storage, clock), Counter[str]()
     for page in client.pages(spec, window):
