@@ -8,7 +8,7 @@ from payments_pipeline.lake import Lake
 from payments_pipeline.pipeline import check_and_publish, opened, transform
 from payments_pipeline.state.head import commit
 from payments_pipeline.state.manifest import read_manifest, write_manifest
-from tests.lakes import MODELS, Clock, charge, land, open_small_lake, page, publish, rows
+from tests.lakes import FIRST, MODELS, Clock, charge, land, open_small_lake, page, publish, rows
 
 SALES = "select sold_minor from gold.fct_sales order by day"
 
@@ -28,6 +28,20 @@ def test_a_model_put_back_has_what_changed_without_it(tmp_path: Path) -> None:
     with open_small_lake(tmp_path / "lake", clock=Clock()) as lake:
         publish(lake, "back")
         assert rows(lake, SALES) == [(1000,), (7,), (1003,)]
+
+
+def test_a_changed_model_is_built_anew(tmp_path: Path) -> None:
+    """New SQL rebuilds its entity from all of bronze, not only from what is pending."""
+    with open_small_lake(tmp_path / "lake", clock=Clock()) as lake:
+        land(lake, "first", FIRST)
+        publish(lake, "first")
+    changed = dict(MODELS)
+    changed["silver/charges"] = MODELS["silver/charges"].replace("amount as", "amount + 1 - 1 as")
+    with open_small_lake(tmp_path / "lake", clock=Clock(), models=changed) as lake:
+        transform = publish(lake, "second").transform
+        assert transform is not None
+        assert transform.anew == ("charges",)
+        assert rows(lake, "select count(*) from silver.charges") == [(4,)]
 
 
 def test_a_run_that_goes_on_does_not_bring_back_what_was_undone(tmp_path: Path) -> None:

@@ -393,17 +393,3 @@ def test_a_check_that_changed_sees_what_did_not(root: Path, clock: Clock, refuse
         pytest.raises(QualityError, match=refused),
     ):
         publish(lake, "stricter")
-
-
-def test_a_changed_model_is_built_anew(root: Path, clock: Clock) -> None:
-    """New SQL rebuilds its entity from all of bronze, not only from what is pending."""
-    with open_small_lake(root, clock=clock) as lake:
-        land(lake, "first", FIRST)
-        publish(lake, "first")
-    changed = dict(MODELS)
-    changed["silver/charges"] = MODELS["silver/charges"].replace("amount as", "amount + 1 - 1 as")
-    with open_small_lake(root, clock=clock, models=changed) as lake:
-        transform = publish(lake, "second").transform
-        assert transform is not None
-        assert transform.anew == ("charges",)
-        assert rows(lake, "select count(*) from silver.charges") == [(4,)]
