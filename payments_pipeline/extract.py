@@ -18,7 +18,7 @@ from payments_pipeline.effort import Effort
 from payments_pipeline.entities import ENTITIES, EVENTS
 from payments_pipeline.flow import BronzePart, Page, RunContext, Window
 from payments_pipeline.lake import Lake
-from payments_pipeline.planning import Job, make_plan, told_since, unread_since
+from payments_pipeline.planning import Job, make_plan
 from payments_pipeline.state.coverage import DAY, Coverage, read_coverage
 from payments_pipeline.state.documents import load
 from payments_pipeline.state.documents import replace as replace_document
@@ -89,19 +89,16 @@ class Extraction:
             self._note(pending, observed=False)
             notices = self._received(request)
             if before.parts:  # what an earlier attempt has read may be older than these events
-                self._land(self._changed([], notices, since=0))
+                self._land(self._changed([], notices))
             self._note(before.parts, observed=True)
             self._land(plan.jobs)
-            since = told_since(request, coverage[EVENTS])
-            self._land(self._changed([*pending, *self.manifest.extract.parts], notices, since=since))
+            self._land(self._changed([*pending, *self.manifest.extract.parts], notices))
             self._land(self._unconfirmed(request, everything=plan.relist is not None))
             self._close_references(pending)
         finally:
             self._note_costs(before.seconds + monotonic() - started)
-        if plan.relist:
-            unread = Window(unread_since(coverage[EVENTS]) or self._run.ceiling, self._run.ceiling)
-            listed = self.manifest.extract.entities.get(EVENTS, EntityExtract()).windows
-            self._extend(EVENTS, [unread, *(Window(start, end) for start, end in listed)])
+        if request.follows:
+            self._extend(EVENTS, [], followed=self._run.ceiling)
         self._update(finished_at=self._lake.clock(), webhooks=before.webhooks + notices.parts)
         ended = self.manifest.model_copy(update={"outcome": "extracted"})
         self.manifest = measured(self._lake.storage, ended)
@@ -199,8 +196,6 @@ class Extraction:
         write_manifest(self._lake.storage, self.manifest)
         fence(self._lake.storage, self._lease)  # whoever takes over later reads these parts
         for name in dict.fromkeys(each.entity for each in written):
-            if name == EVENTS and self.manifest.extract.relisted:
-                continue  # until all is compared, the next run must do that as well
             windows = [window for each in written if each.entity == name for window in each.counts.windows]
             self._extend(name, [Window(start, end) for start, end in windows])
         for part in parts:
@@ -214,19 +209,19 @@ class Extraction:
 
     def _received(self, request: Request) -> Notices:
         """The events that webhooks brought and no run has dealt with; none for a run that follows no events."""
-        if request.backfill or EVENTS not in request.entities:
+        if not request.follows:
             return Notices()
         return take_notices(self._lake, self._run, self._lease)
 
-    def _changed(self, parts: Sequence[BronzePart], notices: Notices, *, since: int) -> list[Job]:
-        """Retrievals of every object that an event since then, not yet in silver, names, unless this run has read it anyway.
+    def _changed(self, parts: Sequence[BronzePart], notices: Notices) -> list[Job]:
+        """Retrievals of every object that an event not yet in silver names, unless this run has read it anyway.
 
         What this run has read was read after its ceiling was frozen and the journal was rolled, so it is newer
         than any of these events.
         """
         read = [self._lake.storage.localize(part.key) for part in parts if part.entity == EVENTS]
         files = [*read, *notices.files]
-        return self._retrievals(self._lake.engine.changed_ids(ENTITIES[EVENTS], files, since))
+        return self._retrievals(self._lake.engine.changed_ids(ENTITIES[EVENTS], files))
 
     def _unconfirmed(self, request: Request, *, everything: bool) -> list[Job]:
         """Retrievals of what silver holds, may yet change without an event, and no list of this run showed.
@@ -299,13 +294,13 @@ class Extraction:
             files = [self._lake.storage.localize(part.key) for part in parts if part.entity == name]
             self._lake.engine.collect_ids(spec, files, observed=observed)
 
-    def _extend(self, name: str, windows: Sequence[Window]) -> None:
-        if not windows:
+    def _extend(self, name: str, windows: Sequence[Window], *, followed: int | None = None) -> None:
+        if not windows and followed is None:
             return
         storage, key = self._lake.storage, layout.watermark(name)
         found, version = load(storage, key, Coverage)
         coverage = found or read_coverage(storage, [name])[name]
-        replace_document(storage, key, coverage.extended(windows), expected=version)
+        replace_document(storage, key, coverage.extended(windows, followed=followed), expected=version)
 
     def _update(self, **changes: object) -> None:
         self.manifest = self.manifest.model_copy(

@@ -107,14 +107,10 @@ def _events_windows(
 ) -> list[Window]:
     """The events that are asked for, and every event since the unbroken record ends; as far back as they are kept.
 
-    The very first run needs none of the past for that: what it fetches is current anyway. What lies between the record
-    and what is asked for is read with it: a second record beside the first would look like an end of the first.
+    The very first run needs none of the past for that: what it fetches is current anyway.
     """
     kept = Window(ceiling - (ENTITIES[EVENTS].retention_days or 0) * DAY, ceiling)
-    asked = wanted(request, coverage, ceiling)
-    for start, end in coverage.intervals[:1]:
-        asked = Window(min(asked.start, start), max(asked.end, end))
-    missing = plan_windows(asked, coverage, safety_seconds=0)
+    missing = plan_windows(wanted(request, coverage, ceiling), coverage, safety_seconds=0)
     unbroken = unread_since(coverage)
     if unbroken is None:
         missing.append(Window(ceiling - max(safety_seconds, 1), ceiling))
@@ -152,23 +148,18 @@ def _unsettled(partitions: Mapping[str, Partition]) -> list[Window]:
     return windows
 
 
-def told_since(request: Request, coverage: Coverage) -> int:
-    """The second since when events can tell a run what it does not know.
-
-    All that the lake holds was fetched after the events at the beginning of their record: what a backfill reads of those
-    before tells nothing new of it.
-    """
-    return coverage.intervals[0][0] if request.backfill and coverage.intervals else 0
-
-
 def unread_since(coverage: Coverage) -> int | None:
-    """The second up to which events were read without a gap; None if they never were."""
-    return coverage.intervals[0][1] if coverage.intervals else None
+    """The second up to which events have told what changed; None if nobody knows.
+
+    Where it was not noted, the end of the oldest stretch of events that was read.
+    """
+    oldest = coverage.intervals[0][1] if coverage.intervals else None
+    return oldest if coverage.followed is None else coverage.followed
 
 
 def _why_relist(request: Request, coverage: Mapping[str, Coverage], ceiling: int) -> str | None:
     """Why the events cannot tell everything that changed since the lake was last current; None if they can."""
-    if EVENTS not in request.entities or request.backfill:
+    if not request.follows:
         return None
     if not any(coverage[name].intervals for name in ENTITIES if name != EVENTS):
         return None

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from typing import Self
 
 from payments_pipeline import layout
+from payments_pipeline.entities import EVENTS
 from payments_pipeline.flow import Window
 from payments_pipeline.state.documents import Document, load, replace
-from payments_pipeline.state.manifest import all_runs, read_manifests
+from payments_pipeline.state.manifest import Manifest, all_runs, read_manifests
 from payments_pipeline.storage import ABSENT, Storage
 from payments_pipeline.storage.parallel import each
 
@@ -19,22 +20,24 @@ DAY = 86_400
 class Coverage(Document):
     """Per entity: sorted, disjoint, half-open `[start, end)` intervals of `created` (Unix seconds) held in bronze.
 
-    `watermark` is the end of the newest interval.
+    `watermark` is the end of the newest interval. `followed`, of events alone: what happened before that second is in
+    bronze, for everything that bronze holds.
     """
 
     entity: str
     intervals: tuple[tuple[int, int], ...] = ()
     watermark: int | None = None
+    followed: int | None = None
 
-    def extended(self, windows: Iterable[Window]) -> Self:
-        """The coverage after `windows` were committed; the watermark never goes back."""
+    def extended(self, windows: Iterable[Window], *, followed: int | None = None) -> Self:
+        """The coverage after `windows` were committed, or events were followed; nothing of it ever goes back."""
         intervals = union([*self.windows(), *windows])
         ends = [window.end for window in intervals]
-        marks = [mark for mark in (self.watermark, max(ends, default=None)) if mark is not None]
         return self.model_copy(
             update={
                 "intervals": tuple((window.start, window.end) for window in intervals),
-                "watermark": max(marks, default=None),
+                "watermark": _later(self.watermark, max(ends, default=None)),
+                "followed": _later(self.followed, followed),
             }
         )
 
@@ -64,11 +67,26 @@ def read_coverage(storage: Storage, names: Iterable[str], *, keep: bool = False)
     lost = read.keys() - found.keys()
     runs = read_manifests(storage, all_runs(storage)).values() if lost else ()
     for name in lost:
-        windows = [Window(start, end) for run in runs for start, end in run.extract.covered(name)]
-        found[name] = Coverage(entity=name).extended(windows)
+        extracts = [run.extract.entities[name] for run in runs if name in run.extract.entities]
+        windows = [Window(start, end) for extract in extracts for start, end in extract.windows]
+        found[name] = Coverage(entity=name).extended(
+            windows, followed=_followed(runs) if name == EVENTS else None
+        )
         if keep:
             replace(storage, layout.watermark(name), found[name], expected=ABSENT)
     return found
+
+
+def _followed(runs: Collection[Manifest]) -> int | None:
+    """Until when events are followed: until the last run that did, or until the first began to fill the lake."""
+    begun = [run for run in runs if run.request is not None]
+    ended = [run for run in begun if run.request and run.request.follows and run.extract.finished_at]
+    first = min((run.ceiling for run in begun), default=None)
+    return max((run.ceiling for run in ended), default=first)
+
+
+def _later(first: int | None, second: int | None) -> int | None:
+    return max((each for each in (first, second) if each is not None), default=None)
 
 
 def union(windows: Iterable[Window]) -> list[Window]:

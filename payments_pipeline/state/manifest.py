@@ -57,6 +57,11 @@ class Request(pydantic.BaseModel):
             )
         return cls(entities=entities, start=_seconds(start), end=None if end is None else _seconds(end))
 
+    @property
+    def follows(self) -> bool:
+        """Whether every event up to the run's ceiling is read, and what they name: a backfill leaves that to others."""
+        return EVENTS in self.entities and not self.backfill
+
     def described(self) -> str:
         """The request in words."""
         asked = [f"last {self.days} day(s)"] if self.days else []
@@ -100,15 +105,6 @@ class Extract(pydantic.BaseModel):
     retries: int = 0
     failures: int = 0
     relisted: str | None = None
-
-    def covered(self, name: str) -> tuple[tuple[int, int], ...]:
-        """The windows of an entity that this run alone makes count as covered.
-
-        A run that compares all of the past with the account has read its events only when it has done that.
-        """
-        if name == EVENTS and self.relisted and self.finished_at is None:
-            return ()
-        return self.entities[name].windows if name in self.entities else ()
 
 
 class Transform(pydantic.BaseModel):

@@ -265,12 +265,10 @@ class DuckDBEngine:
         rows = self._run(statements.missing_ids(statements.wanted(self._put_aside)))
         return [(str(entity), str(object_id)) for entity, object_id in rows]
 
-    def changed_ids(
-        self, spec: EntitySpec, files: Sequence[Path], since: int
-    ) -> Sequence[tuple[str, str, int | None]]:
+    def changed_ids(self, spec: EntitySpec, files: Sequence[Path]) -> Sequence[tuple[str, str, int | None]]:
         if not files:
             return []
-        rows = self._run(statements.changed_ids(), {**_reading_lines(spec, files), "since": since})
+        rows = self._run(statements.changed_ids(), _reading_lines(spec, files))
         return [
             (str(entity), str(object_id), None if gone is None else int(str(gone)))
             for entity, object_id, gone in rows

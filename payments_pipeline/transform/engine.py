@@ -169,12 +169,8 @@ class Engine(Protocol):
     def missing_ids(self) -> Sequence[tuple[str, str]]:
         """(entity, id) of every object that was referred to, was not collected and has no link shown, sorted."""
 
-    def changed_ids(
-        self, spec: EntitySpec, files: Sequence[Path], since: int
-    ) -> Sequence[tuple[str, str, int | None]]:
+    def changed_ids(self, spec: EntitySpec, files: Sequence[Path]) -> Sequence[tuple[str, str, int | None]]:
         """(entity, id, deleted at) of every object named by an event in `files`, for events without a link shown.
-
-        Only events created at or after `since` count.
 
         Objects observed by this run are left out; the time is that of an event that says it was deleted.
         """

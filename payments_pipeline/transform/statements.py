@@ -318,7 +318,7 @@ with notices as (
         data.data.object.id as id,
         case when ends_with(data.type, '.deleted') then data.created end as deleted_at
     from {READ}
-    where data.created >= $since and hash(data.id) not in (select object from links.events)
+    where hash(data.id) not in (select object from links.events)
 )
 select entity, id, max(deleted_at)
 from notices

@@ -134,10 +134,10 @@ class Watch:
         return [key for key, sha256 in self._bronze.items() if _sha256(self._root / key) != sha256]
 
     def _claimed(self, storage: LocalStorage) -> list[str]:
-        """Coverage that no manifest's windows bear out; a relisting extends that of events by what it replaces."""
+        """Coverage that no manifest's windows bear out."""
         found = []
         extracts = [read_manifest(storage, run_id).extract for run_id in all_runs(storage)]
-        for name in set(ENTITIES) - {"events"}:
+        for name in ENTITIES:
             committed = union(
                 Window(*each)
                 for extract in extracts

@@ -89,7 +89,7 @@ MUTANTS = (
     Mutant(
         "an event names an object and nobody retrieves it",
         f"{P}/extract.py",
-        "            self._land(self._changed([*pending, *self.manifest.extract.parts], notices, since=since))\n",
+        "            self._land(self._changed([*pending, *self.manifest.extract.parts], notices))\n",
         "",
         f"{HISTORY}::test_a_change_in_the_very_second_of_a_run",
     ),

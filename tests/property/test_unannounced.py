@@ -60,7 +60,8 @@ def test_events_read_alone_after_a_pause(opening: Opening, first: Request, days:
     account.wait(7200)
     account.change(("a refund", 1), ("a note on a charge", 0))
     account.wait(days * DAY)
-    account.run(Request(entities=("events",), days=1))
+    alone = account.run(Request(entities=("events",), days=1))
+    assert (alone.extract.relisted is not None) == (days > 25)
     account.wait(LEASE_SECONDS)
     account.run(TODAY)
     assert stale(account) == []
@@ -68,12 +69,12 @@ def test_events_read_alone_after_a_pause(opening: Opening, first: Request, days:
 
 @pytest.mark.parametrize("at", range(26, 42, 4))
 def test_comparing_everything_is_not_forgotten_half_way(opening: Opening, at: int) -> None:
-    """Events were never read; the run that compares the lake with the account for that dies, and the next does it."""
+    """Events were not read for long; the run that compares the lake with the account for that dies, and the next does it."""
     account = opening()
     account.run(CHARGES)
     account.wait(7200)
     account.change(("a refund", 1), ("a note on a charge", 0))
-    account.wait(4 * DAY)
+    account.wait(40 * DAY)
     with suppress(Killed):
         account.run(TODAY, Circumstances(trouble=Trouble(at)))
     account.wait(DAY)
@@ -98,4 +99,18 @@ def test_a_backfill_asks_for_nothing_that_the_lake_knows(opening: Opening) -> No
         0,
         0,
     ]
+    assert stale(account) == []
+
+
+def test_events_that_a_backfill_reads_are_not_all_events(opening: Opening) -> None:
+    """The lake was begun without them; those of a day in between say nothing of what happened before that day."""
+    account = opening()
+    account.run(CHARGES)
+    account.wait(7200)
+    account.change(("a refund", 1), ("a note on a charge", 0))
+    account.wait(15 * DAY)
+    end = account.clock() - DAY
+    account.run(Request(entities=tuple(ENTITIES), start=end - DAY, end=end, backfill=True))
+    account.wait(LEASE_SECONDS)
+    account.run(TODAY)
     assert stale(account) == []

@@ -242,7 +242,7 @@ def test_a_run_id_means_one_request(clock: Clock) -> None:
     request = Request(entities=("charges",), days=1)
     manifest = Manifest(run_id="run-1", epoch=1, started_at=clock(), ceiling=7, request=request)
     check_same_request(manifest, Request(entities=("charges",), days=1))
-    with pytest.raises(UsageError, match=r"run-1.*days=1"):
+    with pytest.raises(UsageError, match=r"run-1.*charges: last 1 day"):
         check_same_request(manifest, Request(entities=("charges",), days=2))
 
 
