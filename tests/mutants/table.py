@@ -39,9 +39,16 @@ MUTANTS = (
     Mutant(
         "the watermark may go back",
         f"{P}/state/coverage.py",
-        '"watermark": max(marks, default=None)',
-        '"watermark": min(marks, default=None)',
+        "return max((each for each in (first, second)",
+        "return min((each for each in (first, second)",
         f"{UNIT}/test_coverage.py",
+    ),
+    Mutant(
+        "a backfill counts as having followed the events",
+        f"{P}/state/manifest.py",
+        "return EVENTS in self.entities and not self.backfill",
+        "return EVENTS in self.entities",
+        "tests/property/test_unannounced.py::test_events_that_a_backfill_reads_are_not_all_events",
     ),
     Mutant(
         "the second of the ceiling counts as covered",
