@@ -93,7 +93,7 @@ class Extraction:
             self._note(before.parts, observed=True)
             self._land(plan.jobs)
             self._land(self._changed([*pending, *self.manifest.extract.parts], notices))
-            self._land(self._unconfirmed(request, everything=plan.relist is not None))
+            self._land(self._unconfirmed(request, pending, everything=plan.relist is not None))
             self._close_references(pending)
         finally:
             self._note_costs(before.seconds + monotonic() - started)
@@ -223,11 +223,12 @@ class Extraction:
         files = [*read, *notices.files]
         return self._retrievals(self._lake.engine.changed_ids(ENTITIES[EVENTS], files))
 
-    def _unconfirmed(self, request: Request, *, everything: bool) -> list[Job]:
+    def _unconfirmed(self, request: Request, pending: Sequence[BronzePart], *, everything: bool) -> list[Job]:
         """Retrievals of what silver holds, may yet change without an event, and no list of this run showed.
 
         That is what only a reference brought into the lake, what was deleted while nobody read events, and what may have
-        changed with an object that was read: with its invoice an invoice payment.
+        changed with an object that was read: with its invoice an invoice payment. With `everything` it is all that
+        silver and pending bronze hold.
         """
         jobs = []
         for name, spec in ENTITIES.items():
@@ -238,7 +239,9 @@ class Extraction:
             since = 0 if everything else self._run.ceiling - days * DAY
             model = self._held_since(name, 0 if spec.settled else since, unsettled=not everything)
             ids = self._lake.engine.unobserved_ids(model, spec, since, unsettled=not everything)
-            jobs += self._retrievals([(name, object_id, None) for object_id in ids])
+            files = [self._lake.storage.localize(part.key) for part in pending if part.entity == name]
+            waiting = self._lake.engine.unread_ids(spec, files) if everything else []
+            jobs += self._retrievals([(name, object_id, None) for object_id in sorted({*ids, *waiting})])
         return jobs
 
     def _held_since(self, name: str, since: int, *, unsettled: bool) -> ModelSpec:

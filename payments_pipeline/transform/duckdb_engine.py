@@ -210,12 +210,12 @@ class DuckDBEngine:
         self._run("delete from built.changed; delete from built.reached")
 
     def places(self, spec: EntitySpec, files: Sequence[Path]) -> frozenset[str]:
-        rows = self._run(reach.places(spec.name), {"files": _texts(files), "size": 2 * MAX_RECORD_BYTES})
+        rows = self._run(reach.places(spec.name), _reading_text(files))
         return frozenset(str(dt) for (dt,) in rows)
 
     def unexplained(self, model: ModelSpec, files: Sequence[Path]) -> int:
-        sql, size = reach.unexplained(model, read=bool(files)), {"size": 2 * MAX_RECORD_BYTES}
-        [(count,)] = self._run(sql, {"files": _texts(files), **size} if files else {})
+        sql = reach.unexplained(model, read=bool(files))
+        [(count,)] = self._run(sql, _reading_text(files) if files else {})
         return int(str(count))
 
     def count_new(self, model: ModelSpec, spec: EntitySpec) -> int:
@@ -241,9 +241,7 @@ class DuckDBEngine:
     def unreconciled(
         self, spec: EntitySpec, model: ModelSpec, files: Sequence[Path]
     ) -> list[tuple[object, ...]]:
-        return self._run(
-            statements.unreconciled(spec, model), {"files": _texts(files), "size": 2 * MAX_RECORD_BYTES}
-        )
+        return self._run(statements.unreconciled(spec, model), _reading_text(files))
 
     def collect_ids(self, spec: EntitySpec, files: Sequence[Path], *, observed: bool) -> None:
         reading, own, wanted = statements.collect_ids(spec, observed=observed)
@@ -278,6 +276,10 @@ class DuckDBEngine:
         sql = statements.shadowed_ids(spec) if files else None
         rows = self._run(sql, _reading_lines(spec, files)) if sql else []
         return [(str(entity), str(object_id)) for entity, object_id in rows]
+
+    def unread_ids(self, spec: EntitySpec, files: Sequence[Path]) -> Sequence[str]:
+        rows = self._run(statements.unread_ids(spec), _reading_lines(spec, files)) if files else []
+        return [str(object_id) for (object_id,) in rows]
 
     def unobserved_ids(
         self, model: ModelSpec, spec: EntitySpec, since: int, *, unsettled: bool = False
@@ -391,8 +393,8 @@ def _reading_lines(spec: EntitySpec, files: Sequence[Path]) -> dict[str, object]
         "data": duckdb_type({**spec.columns, "deleted": "BOOLEAN"}),
         "meta": 'STRUCT("observed_at" VARCHAR, "source" VARCHAR, "offset" BIGINT, "deleted_at" BIGINT)',
     }
-    return {"files": _texts(files), "columns": columns, "size": 2 * MAX_RECORD_BYTES}
+    return {**_reading_text(files), "columns": columns}
 
 
-def _texts(files: Sequence[Path]) -> list[str]:
-    return [str(file) for file in files]
+def _reading_text(files: Sequence[Path]) -> dict[str, object]:
+    return {"files": [str(file) for file in files], "size": 2 * MAX_RECORD_BYTES}

@@ -178,6 +178,9 @@ class Engine(Protocol):
     def shadowed_ids(self, spec: EntitySpec, files: Sequence[Path]) -> Sequence[tuple[str, str]]:
         """(entity, id) of every object that one in `files` changes, and this run has not observed, sorted."""
 
+    def unread_ids(self, spec: EntitySpec, files: Sequence[Path]) -> Sequence[str]:
+        """Ids of the objects in `files` that this run has not observed, sorted."""
+
     def unobserved_ids(
         self, model: ModelSpec, spec: EntitySpec, since: int, *, unsettled: bool = False
     ) -> Sequence[str]:

@@ -281,6 +281,17 @@ order by entity, id
 """
 
 
+def unread_ids(spec: EntitySpec) -> str:
+    """Objects of the lines that this run has not read."""
+    return f"""
+select distinct data.id
+from {READ_LENIENTLY}
+where data.id is not null
+    and {object_hash(text(spec.name), "data.id")} not in {known(observed_only=True)}
+order by all
+"""
+
+
 def unobserved_ids(model: ModelSpec, spec: EntitySpec, *, unsettled: bool) -> str:
     """Living objects of the silver model as it is shown that this run has not read: all since then, or the unsettled.
 

@@ -114,3 +114,17 @@ def test_events_that_a_backfill_reads_are_not_all_events(opening: Opening) -> No
     account.wait(LEASE_SECONDS)
     account.run(TODAY)
     assert stale(account) == []
+
+
+def test_what_a_killed_run_saw_and_is_gone_long_since(opening: Opening) -> None:
+    """It waits in bronze that no run has merged yet, its deletion was told by an event that is no longer kept."""
+    account = opening()
+    account.change(("a new product", 2))
+    with suppress(Killed):
+        account.run(EVERYTHING, Circumstances(trouble=Trouble(60)))
+    account.change(("a product is deleted", 0))
+    account.wait(40 * DAY)
+    account.run(TODAY)
+    account.wait(HOUR)
+    account.run(EVERYTHING)
+    assert disagreements(account) == []
