@@ -120,8 +120,9 @@ def test_what_a_killed_run_saw_and_is_gone_long_since(opening: Opening) -> None:
     """It waits in bronze that no run has merged yet, its deletion was told by an event that is no longer kept."""
     account = opening()
     account.change(("a new product", 2))
-    with suppress(Killed):
-        account.run(EVERYTHING, Circumstances(trouble=Trouble(60)))
+    account.wait(2)
+    with pytest.raises(Killed):
+        account.run(EVERYTHING, Circumstances(trouble=Trouble(30)))
     account.change(("a product is deleted", 0))
     account.wait(40 * DAY)
     account.run(TODAY)
