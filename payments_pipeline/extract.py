@@ -227,8 +227,7 @@ class Extraction:
         """Retrievals of what silver holds, may yet change without an event, and no list of this run showed.
 
         That is what only a reference brought into the lake, what was deleted while nobody read events, and what may have
-        changed with an object that was read: with its invoice an invoice payment. With `everything` it is all that
-        silver and pending bronze hold.
+        changed with an object that was read: with its invoice an invoice payment. What waits in pending bronze is held, too.
         """
         jobs = []
         for name, spec in ENTITIES.items():
@@ -240,8 +239,9 @@ class Extraction:
             model = self._held_since(name, 0 if spec.settled else since, unsettled=not everything)
             ids = self._lake.engine.unobserved_ids(model, spec, since, unsettled=not everything)
             files = [self._lake.storage.localize(part.key) for part in pending if part.entity == name]
-            waiting = self._lake.engine.unread_ids(spec, files) if everything else []
-            jobs += self._retrievals([(name, object_id, None) for object_id in sorted({*ids, *waiting})])
+            if everything or spec.settled:
+                ids = [*ids, *self._lake.engine.unread_ids(spec, files, unsettled=not everything)]
+            jobs += self._retrievals([(name, object_id, None) for object_id in sorted({*ids})])
         return jobs
 
     def _held_since(self, name: str, since: int, *, unsettled: bool) -> ModelSpec:

@@ -6,7 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from payments_pipeline import layout
 from payments_pipeline.flow import BronzePart
-from payments_pipeline.state.manifest import Manifest
+from payments_pipeline.layout import part_epoch
+from payments_pipeline.state.manifest import Manifest, published_until
 
 
 def parts_of(runs: Iterable[Manifest]) -> list[BronzePart]:
@@ -39,9 +40,19 @@ def overtaken(runs: Iterable[Manifest], published: Manifest | None) -> frozenset
 def parts_to_read(
     runs: Mapping[str, Manifest], consumed: Sequence[str], from_runs: Sequence[str], anew: Collection[str]
 ) -> list[BronzePart]:
-    """What a build reads: all bronze of the entities built anew, of the others what is new."""
+    """What a build reads: all bronze of the entities built anew, of the others what is new.
+
+    Of a run that is still to go on it is what was published, or is to be: none of it, as a rule.
+    """
+    until = published_until(runs.values())
+    known = (
+        part
+        for name in from_runs
+        for part in runs[name].extract.parts
+        if runs[name].extract.finished_at or name in consumed or part_epoch(part.key) <= until.get(name, -1)
+    )
     return [
-        *(part for part in parts_of(runs[name] for name in from_runs) if part.entity in anew),
+        *(part for part in known if part.entity in anew),
         *(part for part in parts_of(runs[name] for name in consumed) if part.entity not in anew),
     ]
 

@@ -56,6 +56,11 @@ def is_from_build(key: str) -> bool:
     return _FROM_BUILD.search(key) is not None
 
 
+def part_epoch(key: str) -> int:
+    """The epoch in a key of a bronze part."""
+    return int(key.rpartition("/")[2].split("-")[1])
+
+
 def partition(layer: str, model: str, dt: str) -> str:
     """Key of the published Parquet file of one partition."""
     if layer == "silver":

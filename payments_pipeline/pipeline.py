@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import monotonic
@@ -139,12 +139,9 @@ def transform(lake: Lake, run: Run, *, rebuild: bool = False, accept_loss: bool 
     anew = frozenset(ENTITIES if rebuild else {*lake.models.entities(stale), *late})
     past = known_runs(lake.storage) if anew else ()
     runs = {**pending, **read_manifests(lake.storage, (name for name in past if name not in pending))}
-    unfinished = set(head.pending) - set(consumed)
-    _check_none_is_half_shown(unfinished, (runs[name] for name in past))
-    from_runs = tuple(name for name in past if name not in unfinished)
     thinned = thinned_entities(runs[name] for name in past)
     build = Build(lake, run.context, latest, anew=anew, thinned=thinned)
-    built = build(parts_to_read(runs, consumed, from_runs, anew), whole=whole)
+    built = build(parts_to_read(runs, consumed, past, anew), whole=whole)
     _tell_thinned(lake, built, thinned & anew, accept_loss=accept_loss)
     result = candidate(snapshot_of(latest), built.staged, built.removed)
     step = Transform(
@@ -152,7 +149,7 @@ def transform(lake: Lake, run: Run, *, rebuild: bool = False, accept_loss: bool 
         seconds=round(monotonic() - started, 3),
         consumed=consumed,
         anew=tuple(sorted(anew)),
-        from_runs=from_runs,
+        from_runs=past,
         whole=whole,
         based_on=head.published,
         versions={
@@ -233,16 +230,6 @@ def last_staged(storage: Storage) -> str:
     )
 
 
-def _check_none_is_half_shown(unfinished: Collection[str], past: Iterable[Manifest]) -> None:
-    """`UsageError` if a newer run has published what one of these had landed, before it went on and was stopped again."""
-    shown = {name for run in past if run.publish and run.transform for name in run.transform.consumed}
-    for name in sorted(shown.intersection(unfinished)):
-        raise UsageError(
-            f"run {name} is published in part: it was stopped, a newer run published what it had landed, it went on and "
-            "was stopped again. Run the pipeline (with that RUN_ID or a new one) before you rebuild. Nothing was changed."
-        )
-
-
 def _tell_thinned(lake: Lake, built: Built, thinned: Collection[str], *, accept_loss: bool) -> None:
     """Say how many rows stand on silver alone; `CorruptObject` if some are lost and nobody has accepted that."""
     for name in sorted(thinned):
@@ -265,7 +252,8 @@ def _evidence(lake: Lake, manifest: Manifest, max_quarantine_share: float) -> Ev
     assert manifest.transform is not None, "only what was built can be audited"
     step = manifest.transform
     runs = read_manifests(lake.storage, (*step.from_runs, *step.consumed))
-    read = [run.extract for run in runs.values() if run.extract.parts or not run.extract.expired]
+    counted = [run for name, run in runs.items() if step.whole or name in step.consumed]
+    read = [run.extract for run in counted if run.extract.parts or not run.extract.expired]
     rejected = sum(part.rows for extract in read for part in extract.quarantine)
     requested = manifest.request.entities if manifest.request else ()
     before = snapshot_of(lake.latest())
@@ -275,7 +263,7 @@ def _evidence(lake: Lake, manifest: Manifest, max_quarantine_share: float) -> Ev
         after=candidate(before, step.staged, step.removed),
         parts=parts_to_read(runs, step.consumed, step.from_runs, step.anew),
         coverage=[*read_coverage(lake.storage, requested).values()],
-        received=sum(run.rows() for run in runs.values()) + rejected,
+        received=sum(run.rows() for run in counted) + rejected,
         quarantined=rejected + sum(counts.quarantined for counts in step.counts.values()),
         max_quarantine_share=max_quarantine_share,
         promised=_promised(lake.storage, step.based_on),

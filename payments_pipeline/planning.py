@@ -112,9 +112,9 @@ def _events_windows(
     kept = Window(ceiling - (ENTITIES[EVENTS].retention_days or 0) * DAY, ceiling)
     missing = plan_windows(wanted(request, coverage, ceiling), coverage, safety_seconds=0)
     unbroken = unread_since(coverage)
-    if unbroken is None:
+    if not coverage.intervals:
         missing.append(Window(ceiling - max(safety_seconds, 1), ceiling))
-    elif not request.backfill:
+    if unbroken is not None and not request.backfill:
         missing.append(Window(unbroken - safety_seconds, unbroken))
         missing += plan_windows(Window(unbroken, ceiling), coverage, safety_seconds=safety_seconds)
     return intersect(kept, missing)

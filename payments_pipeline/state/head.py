@@ -12,7 +12,7 @@ from payments_pipeline import layout
 from payments_pipeline.errors import LeaseError, UsageError, VersionConflict
 from payments_pipeline.state.documents import Document, load
 from payments_pipeline.state.lease import Lease
-from payments_pipeline.state.manifest import all_runs, read_manifests
+from payments_pipeline.state.manifest import all_runs, published_until, read_manifests
 from payments_pipeline.storage import Storage
 
 _REMEMBERED_RUNS = 50
@@ -143,7 +143,7 @@ def _remade(storage: Storage) -> Head:
     """The head that the manifests imply: bronze that no published run consumed is pending."""
     runs = sorted(read_manifests(storage, all_runs(storage)).values(), key=lambda run: run.epoch)
     published = [run for run in runs if run.publish is not None]
-    consumed = {name for run in published if run.transform for name in run.transform.consumed}
+    until = published_until(runs)
     last = runs[-1] if runs else None
     passed = last is not None and last.quality is not None and last.quality.passed
     return Head(
@@ -151,7 +151,9 @@ def _remade(storage: Storage) -> Head:
         account=next((run.account for run in reversed(runs) if run.account), None),
         livemode=next((run.livemode for run in reversed(runs) if run.livemode is not None), None),
         world=next((run.world for run in reversed(runs) if run.world), None),
-        pending=tuple(run.run_id for run in runs if run.extract.parts and run.run_id not in consumed),
+        pending=tuple(
+            run.run_id for run in runs if run.extract.parts and run.epoch > until.get(run.run_id, -1)
+        ),
         publishing=last.run_id if last is not None and passed and last.publish is None else None,
         published=published[-1].run_id if published else None,
         runs=tuple(

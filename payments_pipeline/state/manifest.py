@@ -241,6 +241,15 @@ def check_same_request(manifest: Manifest, request: Request) -> None:
         )
 
 
+def published_until(runs: Iterable[Manifest]) -> dict[str, int]:
+    """For each run of which something is published, the last epoch whose bronze is: what it landed later, when it went on, waits."""
+    until: dict[str, int] = {}
+    for run in runs:
+        for name in run.transform.consumed if run.publish and run.transform else ():
+            until[name] = max(until.get(name, 0), run.epoch)
+    return until
+
+
 def write_manifest(storage: Storage, manifest: Manifest) -> None:
     """Replace the run's manifest; `LeaseError` if a later holder of the lake has written it."""
     key = layout.manifest(manifest.run_id)

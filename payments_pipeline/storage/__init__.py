@@ -41,7 +41,8 @@ def _local(rest: str, _: StorageOptions) -> Storage:
     if re.search(r"[*?[]|[^/]=", storage.url):
         raise UsageError(
             f"lake {storage.url}: to DuckDB '*', '?' and '[' in a path are a pattern, and a folder like 'key=value' is a "
-            "column; name another folder (LOCAL_DATA_DIR or --lake). Nothing was read or written."
+            "column; name another folder (LOCAL_DATA_DIR or --lake), and move the lake there if there is one. Nothing was read "
+            "or written."
         )
     return storage
 

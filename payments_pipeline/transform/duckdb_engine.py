@@ -13,7 +13,7 @@ import duckdb
 from payments_pipeline.entities import EntitySpec, duckdb_type
 from payments_pipeline.errors import ModelError, UsageError
 from payments_pipeline.screen import MAX_RECORD_BYTES
-from payments_pipeline.transform import lines, reach, statements
+from payments_pipeline.transform import lines, noted, reach, statements
 from payments_pipeline.transform.connection import Connection, EngineOptions, about, explained, in_one_line
 from payments_pipeline.transform.engine import BatchCounts, PartitionDigest, Result, UnreadableLines
 from payments_pipeline.transform.models import ModelSpec
@@ -63,7 +63,7 @@ class DuckDBEngine:
         for schema in _SCHEMAS:
             self._run(f"create schema {schema}")
         self._run(reach.TABLES)
-        self._run(statements.NOTED)
+        self._run(noted.NOTED)
         entities = [*specs]
         for spec in entities:
             self._run(lines.empty_bronze(spec))
@@ -244,7 +244,7 @@ class DuckDBEngine:
         return self._run(statements.unreconciled(spec, model), _reading_text(files))
 
     def collect_ids(self, spec: EntitySpec, files: Sequence[Path], *, observed: bool) -> None:
-        reading, own, wanted = statements.collect_ids(spec, observed=observed)
+        reading, own, wanted = noted.collect_ids(spec, observed=observed)
         for start in range(0, len(files), _FILES_AT_ONCE):
             self._run(reading, _reading_lines(spec, files[start : start + _FILES_AT_ONCE]))
             self._run(own)
@@ -252,39 +252,39 @@ class DuckDBEngine:
             self._note_wanted(int(str(count)))
 
     def note_ids(self, spec: EntitySpec, own: Collection[str], wanted: Collection[tuple[str, str]]) -> None:
-        self._run(statements.note_own(spec), {"ids": [*own]})
+        self._run(noted.note_own(spec), {"ids": [*own]})
         if wanted:
             entities, ids = zip(*wanted, strict=True)
-            self._run(statements.NOTE_WANTED, {"entities": [*entities], "ids": [*ids]})
+            self._run(noted.NOTE_WANTED, {"entities": [*entities], "ids": [*ids]})
             self._note_wanted(len(wanted))
 
     def missing_ids(self) -> Sequence[tuple[str, str]]:
         self._view("links.everything", reach.everything(self._entities))
-        rows = self._run(statements.missing_ids(statements.wanted(self._put_aside)))
+        rows = self._run(noted.missing_ids(noted.wanted(self._put_aside)))
         return [(str(entity), str(object_id)) for entity, object_id in rows]
 
     def changed_ids(self, spec: EntitySpec, files: Sequence[Path]) -> Sequence[tuple[str, str, int | None]]:
-        if not files:
-            return []
-        rows = self._run(statements.changed_ids(), _reading_lines(spec, files))
+        rows = self._run(noted.changed_ids(), _reading_lines(spec, files)) if files else []
         return [
             (str(entity), str(object_id), None if gone is None else int(str(gone)))
             for entity, object_id, gone in rows
         ]
 
     def shadowed_ids(self, spec: EntitySpec, files: Sequence[Path]) -> Sequence[tuple[str, str]]:
-        sql = statements.shadowed_ids(spec) if files else None
+        sql = noted.shadowed_ids(spec) if files else None
         rows = self._run(sql, _reading_lines(spec, files)) if sql else []
         return [(str(entity), str(object_id)) for entity, object_id in rows]
 
-    def unread_ids(self, spec: EntitySpec, files: Sequence[Path]) -> Sequence[str]:
-        rows = self._run(statements.unread_ids(spec), _reading_lines(spec, files)) if files else []
-        return [str(object_id) for (object_id,) in rows]
+    def unread_ids(
+        self, spec: EntitySpec, files: Sequence[Path], *, unsettled: bool = False
+    ) -> Sequence[str]:
+        sql = noted.unread_ids(spec, unsettled=unsettled)
+        return [str(row[0]) for row in self._run(sql, _reading_lines(spec, files))] if files else []
 
     def unobserved_ids(
         self, model: ModelSpec, spec: EntitySpec, since: int, *, unsettled: bool = False
     ) -> Sequence[str]:
-        rows = self._run(statements.unobserved_ids(model, spec, unsettled=unsettled), {"since": since})
+        rows = self._run(noted.unobserved_ids(model, spec, unsettled=unsettled), {"since": since})
         return [str(object_id) for (object_id,) in rows]
 
     def write_views(self, path: Path, relations: Mapping[str, Sequence[Path]]) -> None:

@@ -178,8 +178,13 @@ class Engine(Protocol):
     def shadowed_ids(self, spec: EntitySpec, files: Sequence[Path]) -> Sequence[tuple[str, str]]:
         """(entity, id) of every object that one in `files` changes, and this run has not observed, sorted."""
 
-    def unread_ids(self, spec: EntitySpec, files: Sequence[Path]) -> Sequence[str]:
-        """Ids of the objects in `files` that this run has not observed, sorted."""
+    def unread_ids(
+        self, spec: EntitySpec, files: Sequence[Path], *, unsettled: bool = False
+    ) -> Sequence[str]:
+        """Ids of the objects in `files` that this run has not observed, sorted.
+
+        With `unsettled` only those that may yet change without an event and refer to an object that it has observed.
+        """
 
     def unobserved_ids(
         self, model: ModelSpec, spec: EntitySpec, since: int, *, unsettled: bool = False

@@ -35,15 +35,15 @@ def test_a_charge_follows_its_disputes_and_its_refunds(opening: Opening) -> None
     assert disagreements(account) == []
 
 
-@pytest.mark.parametrize("days", [5, 50])
-def test_an_invoice_payment_is_cancelled_with_its_invoice(opening: Opening, days: int) -> None:
-    """However old it is by then, and however few entities a run was asked for: only events of the invoice tell."""
+@pytest.mark.parametrize(("days", "publish"), [(5, True), (50, True), (50, False)])
+def test_an_invoice_payment_is_cancelled_with_its_invoice(opening: Opening, days: int, publish: bool) -> None:
+    """However old it is by then, published or not, and however few entities a run is for: only the invoice's events tell."""
     account = opening()
     account.change(("a written-off invoice", 0))
-    account.run()
+    account.run(publish=publish)
     for _ in range(days // 5):
         account.wait(5 * DAY)
-        account.run(TODAY)
+        account.run(TODAY, publish=publish)
     account.change(("an unpaid invoice is voided", 0))
     account.wait(2 * HOUR)
     account.run(Request(entities=("events",), days=1))
@@ -102,14 +102,15 @@ def test_a_backfill_asks_for_nothing_that_the_lake_knows(opening: Opening) -> No
     assert stale(account) == []
 
 
-def test_events_that_a_backfill_reads_are_not_all_events(opening: Opening) -> None:
-    """The lake was begun without them; those of a day in between say nothing of what happened before that day."""
+@pytest.mark.parametrize("ago", [1, 60])
+def test_events_that_a_backfill_reads_are_not_all_events(opening: Opening, ago: int) -> None:
+    """The lake was begun without them; those of a day in between, if kept, say nothing of what happened before that day."""
     account = opening()
     account.run(CHARGES)
     account.wait(7200)
     account.change(("a refund", 1), ("a note on a charge", 0))
     account.wait(15 * DAY)
-    end = account.clock() - DAY
+    end = account.clock() - ago * DAY
     account.run(Request(entities=tuple(ENTITIES), start=end - DAY, end=end, backfill=True))
     account.wait(LEASE_SECONDS)
     account.run(TODAY)

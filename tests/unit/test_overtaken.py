@@ -13,10 +13,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from payments_pipeline.errors import UsageError
+from payments_pipeline import layout
+from payments_pipeline.errors import QualityError
 from payments_pipeline.flow import Page, Source
+from payments_pipeline.state.head import read_head
 from payments_pipeline.state.manifest import write_manifest
-from tests.lakes import CREATED, DAY, Clock, land, open_small_lake, publish, rows, stage
+from tests.lakes import CREATED, DAY, Clock, charge, land, open_small_lake, page, publish, rows, stage
 
 _SHARED = "make_timestamp(created * 1000000) as created_at, _is_deleted as is_deleted, _deleted_at as deleted_at, _observed_at"
 MODELS = {
@@ -131,8 +133,33 @@ def test_what_an_older_run_saw_last_counts(tmp_path: Path) -> None:
         ]
 
 
-def test_a_rebuild_waits_for_a_run_that_was_overtaken(tmp_path: Path) -> None:
-    """Part of its bronze is published and part may not be yet: a rebuild could show neither all of it nor none."""
+def test_a_rebuild_shows_of_an_overtaken_run_what_is_shown(tmp_path: Path) -> None:
+    """It went on and was stopped again: what it landed since then waits until it ends, what is published stays."""
+    clock = Clock()
+    with open_small_lake(tmp_path / "lake", clock=clock, models=MODELS) as lake:
+        early = land(lake, "overtaken", [Seen(0, 2, 1).page()])
+        clock.forward(10)
+        land(lake, "newer", [Seen(1, 1, 11).page()])
+        publish(lake, "newer")
+        clock.forward(10)
+        late = land(lake, "overtaken", [Seen(1, 2, 21).page()])
+        parts = (*early.extract.parts, *late.extract.parts)
+        begun = late.extract.model_copy(update={"parts": parts, "finished_at": None})
+        write_manifest(lake.storage, late.model_copy(update={"extract": begun}))
+        rebuilt = stage(lake, "rebuilt", rebuild=True).manifest.transform
+        assert rebuilt is not None
+        assert (rebuilt.staged, rebuilt.removed) == ((), ())
+        land(lake, "next", [Seen(2, 1, 31).page()])
+        publish(lake, "next")
+        assert rows(lake, "select invoice_id, status from silver.invoices order by 1") == [
+            ("in_0", "seen at 1"),
+            ("in_1", "seen at 21"),
+            ("in_2", "seen at 31"),
+        ]
+
+
+def test_a_lost_head_knows_what_an_overtaken_run_landed_since(tmp_path: Path) -> None:
+    """The run is consumed, its newer bronze is not."""
     clock = Clock()
     with open_small_lake(tmp_path / "lake", clock=clock, models=MODELS) as lake:
         land(lake, "overtaken", [Seen(0, 2, 1).page()])
@@ -140,17 +167,30 @@ def test_a_rebuild_waits_for_a_run_that_was_overtaken(tmp_path: Path) -> None:
         land(lake, "newer", [Seen(1, 1, 11).page()])
         publish(lake, "newer")
         clock.forward(10)
-        begun = land(lake, "overtaken", [Seen(0, 2, 1).page(), Seen(1, 1, 21).page()])
-        unfinished = begun.extract.model_copy(update={"finished_at": None})
-        write_manifest(lake.storage, begun.model_copy(update={"extract": unfinished}))
-        before = rows(lake, "from silver.invoices order by 1")
-        with pytest.raises(UsageError, match=r"overtaken.*Nothing was changed"):
-            stage(lake, "rebuilt", rebuild=True)
-        assert rows(lake, "from silver.invoices order by 1") == before
-        land(lake, "next", [Seen(2, 1, 31).page()])
+        land(lake, "overtaken", [Seen(0, 2, 1).page(), Seen(2, 1, 21).page()])
+        lake.storage.delete(layout.HEAD)
+        assert read_head(lake.storage).pending == ("overtaken",)
         publish(lake, "next")
-        assert rows(lake, "select invoice_id from silver.invoices order by 1") == [
-            ("in_0",),
-            ("in_1",),
-            ("in_2",),
-        ]
+        assert rows(lake, "select count(*) from silver.invoices") == [(3,)]
+        lake.storage.delete(layout.HEAD)
+        assert read_head(lake.storage).pending == ()
+
+
+def test_records_of_former_runs_are_not_counted_against_an_overtaken_one(tmp_path: Path) -> None:
+    """Its entities are built from all bronze; the share in quarantine is of what is new, neither raised nor diluted."""
+    clock, bad = Clock(), page([b'{"id": 1}', b"{"])
+    with open_small_lake(tmp_path / "lake", clock=clock) as lake:
+        land(lake, "bad", [page([charge(0)]), bad])
+        publish(lake, "bad", max_quarantine_share=0.9)
+        clock.forward(10)
+        land(lake, "overtaken", [page([charge(1)], seen=11)])
+        clock.forward(10)
+        land(lake, "newer", [page([charge(number) for number in range(2, 9)], seen=21)])
+        publish(lake, "newer", max_quarantine_share=0.01)
+        clock.forward(10)
+        land(lake, "overtaken", [page([charge(1)], seen=11), page([charge(10)], seen=31)])
+        assert publish(lake, "overtaken", max_quarantine_share=0.01).publish is not None
+        clock.forward(10)
+        land(lake, "half", [page([charge(11), b"{"], seen=41)])
+        with pytest.raises(QualityError, match="1 of 2 records"):
+            publish(lake, "half", max_quarantine_share=0.1)
