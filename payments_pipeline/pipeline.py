@@ -122,8 +122,9 @@ def transform(lake: Lake, run: Run, *, rebuild: bool = False, accept_loss: bool 
     """Build silver, gold and marts from committed bronze into staging; nothing published changes.
 
     With `rebuild` every entity is built from all of bronze, otherwise new bronze is merged into what is
-    published, except what an overtaken run has brought: its entities are built from all of bronze, too. Rows whose bronze retention has removed are kept either way; `CorruptObject` if some of them were
-    in a file that is damaged, unless their loss is accepted. A run that is published already does nothing.
+    published, except what an overtaken run has brought: its entities are built from all of bronze, too. Rows
+    whose bronze retention has removed are kept either way; `CorruptObject` if some of them were in a file that is
+    damaged, unless their loss is accepted. A run that is published already does nothing.
     """
     if run.manifest.outcome == "published":
         lake.reporter.event("transform_skipped", reason="this RUN_ID is already published")
