@@ -35,14 +35,14 @@ def test_a_charge_follows_its_disputes_and_its_refunds(opening: Opening) -> None
     assert disagreements(account) == []
 
 
-@pytest.mark.parametrize(("days", "publish"), [(5, True), (50, True), (50, False)])
+@pytest.mark.parametrize(("days", "publish"), [(20, True), (60, True), (60, False)])
 def test_an_invoice_payment_is_cancelled_with_its_invoice(opening: Opening, days: int, publish: bool) -> None:
     """However old it is by then, published or not, and however few entities a run is for: only the invoice's events tell."""
     account = opening()
     account.change(("a written-off invoice", 0))
     account.run(publish=publish)
-    for _ in range(days // 5):
-        account.wait(5 * DAY)
+    for _ in range(days // 20):
+        account.wait(20 * DAY)
         account.run(TODAY, publish=publish)
     account.change(("an unpaid invoice is voided", 0))
     account.wait(2 * HOUR)
@@ -67,7 +67,7 @@ def test_events_read_alone_after_a_pause(opening: Opening, first: Request, days:
     assert stale(account) == []
 
 
-@pytest.mark.parametrize("at", range(26, 42, 4))
+@pytest.mark.parametrize("at", (26, 34))
 def test_comparing_everything_is_not_forgotten_half_way(opening: Opening, at: int) -> None:
     """Events were not read for long; the run that compares the lake with the account for that dies, and the next does it."""
     account = opening()

@@ -89,7 +89,7 @@ def _seen(first: int, last: int) -> st.SearchStrategy[list[Seen]]:
     return st.lists(one, max_size=4, unique_by=lambda seen: seen.second)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(_seen(1, 9), _seen(11, 19), _seen(21, 29))
 def test_an_overtaken_run_leaves_what_a_rebuild_makes(
     early: Sequence[Seen], newer: Sequence[Seen], late: Sequence[Seen]
