@@ -104,6 +104,48 @@ select day from gold.fct_sales where sold_minor > 1000000
 }
 """Two silver models, a fact and two checks: enough for every kind of gate, small enough to build in a moment."""
 
+_MARKS = """
+is_deleted = "d"
+deleted_at = "d"
+_observed_at = "o"
+*/
+"""
+INVOICE_MODELS = {
+    "silver/invoices": f"""/*
+description = "Invoices."
+grain = ["invoice_id"]
+partition_by = "created_at"
+[columns]
+invoice_id = "i"
+currency = "c"
+total_minor = "t"
+created_at = "c"
+{_MARKS}
+select
+    id as invoice_id, currency, total as total_minor, make_timestamp(created * 1000000) as created_at,
+    _is_deleted as is_deleted, _deleted_at as deleted_at, _observed_at
+from bronze.invoices
+""",
+    "silver/invoice_lines": f"""/*
+description = "Their lines."
+grain = ["invoice_line_id"]
+partition_by = "invoice_created_at"
+replace_by = "invoice_id"
+parent = "invoices"
+[columns]
+invoice_line_id = "i"
+invoice_id = "i"
+invoice_created_at = "c"
+{_MARKS}
+select
+    unnest(lines.data).id as invoice_line_id, id as invoice_id,
+    make_timestamp(created * 1000000) as invoice_created_at,
+    _is_deleted as is_deleted, _deleted_at as deleted_at, _observed_at
+from bronze.invoices
+""",
+}
+"""Invoices and their lines: a model whose rows come and go with those of another."""
+
 
 @dataclass(slots=True)
 class Clock:

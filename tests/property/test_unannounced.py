@@ -67,7 +67,7 @@ def test_events_read_alone_after_a_pause(opening: Opening, first: Request, days:
     assert stale(account) == []
 
 
-@pytest.mark.parametrize("at", (26, 34))
+@pytest.mark.parametrize("at", [26, 34])
 def test_comparing_everything_is_not_forgotten_half_way(opening: Opening, at: int) -> None:
     """Events were not read for long; the run that compares the lake with the account for that dies, and the next does it."""
     account = opening()

@@ -13,54 +13,13 @@ from payments_pipeline.errors import QualityError
 from payments_pipeline.flow import Page
 from payments_pipeline.lake import Lake
 from payments_pipeline.pipeline import check_and_publish, opened, transform
-from tests.lakes import CREATED, DAY, Clock, land, open_small_lake, publish, rows
-
-_COMMON = """
-is_deleted = "d"
-deleted_at = "d"
-_observed_at = "o"
-*/
-"""
-MODELS = {
-    "silver/invoices": f"""/*
-description = "Invoices."
-grain = ["invoice_id"]
-partition_by = "created_at"
-[columns]
-invoice_id = "i"
-currency = "c"
-total_minor = "t"
-created_at = "c"
-{_COMMON}
-select
-    id as invoice_id, currency, total as total_minor, make_timestamp(created * 1000000) as created_at,
-    _is_deleted as is_deleted, _deleted_at as deleted_at, _observed_at
-from bronze.invoices
-""",
-    "silver/invoice_lines": f"""/*
-description = "Their lines."
-grain = ["invoice_line_id"]
-partition_by = "invoice_created_at"
-replace_by = "invoice_id"
-parent = "invoices"
-[columns]
-invoice_line_id = "i"
-invoice_id = "i"
-invoice_created_at = "c"
-{_COMMON}
-select
-    unnest(lines.data).id as invoice_line_id, id as invoice_id,
-    make_timestamp(created * 1000000) as invoice_created_at,
-    _is_deleted as is_deleted, _deleted_at as deleted_at, _observed_at
-from bronze.invoices
-""",
-}
+from tests.lakes import CREATED, DAY, INVOICE_MODELS, Clock, land, open_small_lake, publish, rows
 
 
 @pytest.fixture
 def lake(tmp_path: Path) -> Iterator[Lake]:
     """A lake of invoices and their lines."""
-    with open_small_lake(tmp_path / "lake", clock=Clock(), models=MODELS) as opened_lake:
+    with open_small_lake(tmp_path / "lake", clock=Clock(), models=INVOICE_MODELS) as opened_lake:
         yield opened_lake
 
 
