@@ -230,7 +230,7 @@ def test_coverage_never_claims_what_is_not_committed(opening: Opening) -> None:
     """Wherever a run dies, the watermarks speak only of windows that a manifest names."""
     account = opening()
     watch = Watch(account.root)
-    for at in range(5, 21):
+    for at in range(20, 40):
         with pytest.raises(Killed):
             account.run(EVERYTHING, Circumstances(trouble=Trouble(at)))
         assert watch.faults() == []
