@@ -23,8 +23,7 @@ from payments_pipeline.flow import (
 from payments_pipeline.lake import Lake
 from payments_pipeline.scope import reach, show_reached
 from payments_pipeline.screen import schema_name
-from payments_pipeline.state.head import read_head
-from payments_pipeline.state.manifest import find_manifest
+from payments_pipeline.state.manifest import Manifest
 from payments_pipeline.state.snapshot import Latest, candidate, snapshot_of
 from payments_pipeline.storage.parallel import each
 from payments_pipeline.transform.engine import BatchCounts, Engine, PartitionDigest, UnreadableLines
@@ -56,13 +55,12 @@ def model_version(model: ModelSpec, engine: Engine) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def outdated(lake: Lake, latest: Mapping[str, Latest]) -> frozenset[str]:
+def outdated(lake: Lake, latest: Mapping[str, Latest], last: Manifest | None) -> frozenset[str]:
     """Qualified names of the models that were never built, or were by another version of their SQL.
 
-    So are those that the last publish did not know: they were taken out and put back, and changes have gone by them.
+    So are those that `last`, the run that published last, did not know: they were taken out and put back, and changes
+    have gone by them.
     """
-    published = read_head(lake.storage).published
-    last = find_manifest(lake.storage, published) if published else None
     known = latest.keys() if last is None or last.transform is None else last.transform.versions.keys()
     return frozenset(
         model.qualified

@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
+from pathlib import Path
 from queue import SimpleQueue
 from time import monotonic
 from typing import TypeAlias
@@ -219,8 +220,7 @@ class Extraction:
         What this run has read was read after its ceiling was frozen and the journal was rolled, so it is newer
         than any of these events.
         """
-        read = [self._lake.storage.localize(part.key) for part in parts if part.entity == EVENTS]
-        files = [*read, *notices.files]
+        files = [*self._files(parts, EVENTS), *notices.files]
         return self._retrievals(self._lake.engine.changed_ids(ENTITIES[EVENTS], files))
 
     def _unconfirmed(self, request: Request, pending: Sequence[BronzePart], *, everything: bool) -> list[Job]:
@@ -238,8 +238,8 @@ class Extraction:
             since = 0 if everything else self._run.ceiling - days * DAY
             model = self._held_since(name, 0 if spec.settled else since, unsettled=not everything)
             ids = self._lake.engine.unobserved_ids(model, spec, since, unsettled=not everything)
-            files = [self._lake.storage.localize(part.key) for part in pending if part.entity == name]
             if everything or spec.settled:
+                files = self._files(pending, name)
                 ids = [*ids, *self._lake.engine.unread_ids(spec, files, unsettled=not everything)]
             jobs += self._retrievals([(name, object_id, None) for object_id in sorted({*ids})])
         return jobs
@@ -282,8 +282,7 @@ class Extraction:
         """What the objects that were read change without an event of its own: a dispute its charge, say."""
         parts = [*pending, *self.manifest.extract.parts]
         for name, spec in ENTITIES.items():
-            files = [self._lake.storage.localize(part.key) for part in parts if part.entity == name]
-            yield from self._lake.engine.shadowed_ids(spec, files)
+            yield from self._lake.engine.shadowed_ids(spec, self._files(parts, name))
 
     def _note_held(self) -> None:
         """Tell the engine which objects silver holds."""
@@ -294,8 +293,11 @@ class Extraction:
     def _note(self, parts: Sequence[BronzePart], *, observed: bool) -> None:
         """Tell the engine which objects the parts hold and refer to."""
         for name, spec in ENTITIES.items():
-            files = [self._lake.storage.localize(part.key) for part in parts if part.entity == name]
-            self._lake.engine.collect_ids(spec, files, observed=observed)
+            self._lake.engine.collect_ids(spec, self._files(parts, name), observed=observed)
+
+    def _files(self, parts: Sequence[BronzePart], name: str) -> list[Path]:
+        """Local files of the entity's parts."""
+        return [self._lake.storage.localize(part.key) for part in parts if part.entity == name]
 
     def _extend(self, name: str, windows: Sequence[Window], *, followed: int | None = None) -> None:
         if not windows and followed is None:

@@ -132,11 +132,12 @@ def transform(lake: Lake, run: Run, *, rebuild: bool = False, accept_loss: bool 
     started = monotonic()
     discard_staging(lake.storage, run.manifest.run_id, run.lease.epoch)
     head, latest = read_head(lake.storage), lake.intact() if rebuild else lake.latest()
-    stale = outdated(lake, latest)
+    last = find_manifest(lake.storage, head.published)
+    stale = outdated(lake, latest, last)
     whole = rebuild or bool(stale)
     pending = read_manifests(lake.storage, head.pending)
     consumed = finished_of(pending)
-    late = overtaken((pending[name] for name in consumed), _published(lake.storage, head.published))
+    late = overtaken((pending[name] for name in consumed), last)
     anew = frozenset(ENTITIES if rebuild else {*lake.models.entities(stale), *late})
     past = known_runs(lake.storage) if anew else ()
     runs = {**pending, **read_manifests(lake.storage, (name for name in past if name not in pending))}
@@ -273,12 +274,8 @@ def _evidence(lake: Lake, manifest: Manifest, max_quarantine_share: float) -> Ev
 
 def _promised(storage: Storage, published: str | None) -> str | None:
     """The digest of the checks that the published state has passed."""
-    run = _published(storage, published)
+    run = find_manifest(storage, published)
     return run.quality.promises if run is not None and run.quality is not None else None
-
-
-def _published(storage: Storage, published: str | None) -> Manifest | None:
-    return find_manifest(storage, published) if published else None
 
 
 def _with_pending(head: Head, run_id: str) -> Head:

@@ -14,7 +14,7 @@ from payments_pipeline.build import outdated
 from payments_pipeline.errors import StorageError
 from payments_pipeline.lake import Lake, VerifiedFiles
 from payments_pipeline.state.head import known_runs, read_head
-from payments_pipeline.state.manifest import Manifest, read_manifests, write_manifest
+from payments_pipeline.state.manifest import Manifest, find_manifest, read_manifests, write_manifest
 from payments_pipeline.state.snapshot import snapshot_of
 from payments_pipeline.storage import Storage
 
@@ -110,7 +110,8 @@ def _superseded(runs: Sequence[Manifest], old: Collection[str]) -> set[str]:
 def _check_silver(lake: Lake) -> None:
     """Bronze is the only source to make silver again: it may go only while silver is whole, and up to date."""
     latest = lake.latest()
-    if stale := set(lake.models.entities(outdated(lake, latest))):
+    last = find_manifest(lake.storage, read_head(lake.storage).published)
+    if stale := set(lake.models.entities(outdated(lake, latest, last))):
         raise StorageError(
             f"the models of {', '.join(sorted(stale))} have changed since silver was built, and the next run builds "
             "them anew from bronze: run the pipeline first, then forget bronze. Nothing was removed."

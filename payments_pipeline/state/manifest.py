@@ -199,9 +199,9 @@ def _seconds(moment: datetime) -> int:
     return int((moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)).timestamp())
 
 
-def find_manifest(storage: Storage, run_id: str) -> Manifest | None:
-    """The manifest of a run, or None if there is none."""
-    return load(storage, layout.manifest(run_id), Manifest)[0]
+def find_manifest(storage: Storage, run_id: str | None) -> Manifest | None:
+    """The manifest of a run, or None if there is none, or no run."""
+    return None if run_id is None else load(storage, layout.manifest(run_id), Manifest)[0]
 
 
 def read_manifest(storage: Storage, run_id: str) -> Manifest:
