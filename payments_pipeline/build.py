@@ -30,8 +30,8 @@ from payments_pipeline.transform.engine import BatchCounts, Engine, PartitionDig
 from payments_pipeline.transform.models import ModelSpec, links_of
 from payments_pipeline.transform.months import grouped
 
-_OBJECTS_AT_ONCE = 500_000
-"""About so many objects of an entity that is built anew are sorted at once: a gigabyte of the widest."""
+_OBJECTS_AT_ONCE = 3 * 122_880
+"""About so many objects of an entity that is built anew are sorted at once: three of DuckDB's row groups, in memory."""
 
 
 @dataclass(slots=True)

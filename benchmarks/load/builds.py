@@ -33,8 +33,8 @@ _META = 'STRUCT(observed_at VARCHAR, source VARCHAR, "offset" BIGINT, deleted_at
 _LATEST = 'row_number() over (partition by data.id order by meta.observed_at desc, meta.source desc, meta."offset" desc) = 1'
 
 
-def floor(lake: Path, out: Path) -> int:
-    """One DuckDB statement for silver's charges: declared columns, latest per id, a partition a day."""
+def floor(lake: Path, out: Path, *, in_order: bool = True) -> int:
+    """One DuckDB statement for silver's charges: declared columns, latest per id, a file a day, in the order of their ids."""
     spec = ENTITIES["charges"]
     kind = duckdb_type({**spec.columns, "deleted": "BOOLEAN"})
     columns = ", ".join(f'data."{name}" as "{name}"' for name in spec.columns)
@@ -48,12 +48,12 @@ def floor(lake: Path, out: Path) -> int:
             format = 'newline_delimited', records = true)
         qualify {_LATEST}"""
     )
-    return _copied(connection, _by_day(discover(sql_root()).get("silver.charges")), out)
+    return _copied(connection, _by_day(discover(sql_root()).get("silver.charges"), in_order=in_order), out)
 
 
-def floor_of_all(lake: Path, out: Path) -> int:
-    """A plain statement for every set of files that ours writes of these charges: silver, and gold made from it."""
-    rows = floor(lake, out / "silver")
+def floor_of_all(lake: Path, out: Path, *, in_order: bool = True) -> int:
+    """A plain statement for each of the two models that ours makes of these charges, silver and gold, both as ours writes them."""
+    rows = floor(lake, out / "silver", in_order=in_order)
     connection = duckdb.connect()
     connection.execute("create schema bronze; create schema silver; create schema gold")
     for spec in ENTITIES.values():
@@ -63,10 +63,15 @@ def floor_of_all(lake: Path, out: Path) -> int:
         if model.qualified == "silver.charges":
             shown = f"read_parquet('{out}/silver/*/*.parquet', hive_partitioning = false)"
         if model.qualified == "gold.fct_payments":
-            _copied(connection, _by_day(model), out / "gold")
+            _copied(connection, _by_day(model, in_order=in_order), out / "gold")
         elif model.layer != "marts":
             connection.execute(f"create view {model.qualified} as select * from {shown}")
     return rows
+
+
+def unsorted(lake: Path, out: Path) -> int:
+    """The floor of all, with the rows of a file in whatever order they come."""
+    return floor_of_all(lake, out, in_order=False)
 
 
 def inferred(lake: Path, out: Path) -> int:
@@ -118,15 +123,17 @@ def our_silver(lake: Path, out: Path) -> int:
 BUILDS: Mapping[str, Callable[[Path, Path], int]] = {
     "floor": floor,
     "floor-of-all": floor_of_all,
+    "unsorted": unsorted,
     "inferred": inferred,
     "our-silver": our_silver,
     "ours": ours,
 }
 
 
-def _by_day(model: ModelSpec) -> str:
-    """The model's rows, each with the day of its partition."""
-    return f"select *, strftime(created_at, '%Y-%m-%d') as dt from ({model.sql})"
+def _by_day(model: ModelSpec, *, in_order: bool) -> str:
+    """The model's rows, each with the day of its partition, and in the order in which ours are."""
+    order = f"order by dt, {', '.join(model.grain)}" if in_order else ""
+    return f"select *, strftime(created_at, '%Y-%m-%d') as dt from ({model.sql}) {order}"
 
 
 def _bronze(lake: Path) -> str:

@@ -33,8 +33,8 @@ _BYTES_IN_MEMORY = 4 * 2**30
 """Bronze of an entity that is larger is read into a file of DuckDB's."""
 _IDS_AT_ONCE = 1_000_000
 """About so many ids are looked through together for those that come twice."""
-_ROWS_SORTED = 500_000
-"""So many rows are sorted together; of more, those of some months after another."""
+_ROWS_SORTED = 3 * 122_880
+"""So many rows are sorted together, three row groups; of more, those of some months after another."""
 _WANTED_AT_ONCE = 100_000
 """About so many ids that objects refer to are held in memory; then they go to a file in scratch."""
 
@@ -82,8 +82,7 @@ class DuckDBEngine:
             raise UnreadableLines(f"bronze of {spec.name}: {error}") from error
         self._run(lines.REPEATED)
         parts = int(str(read)) // _IDS_AT_ONCE + 1
-        repeated = [self._run(lines.repeated(table, part, parts)) for part in range(parts)]
-        if repeated != [[(0,)]] * parts:
+        if [self._run(lines.repeated(table, part, parts)) for part in range(parts)] != [[(0,)]] * parts:
             self._run(lines.latest_lines(spec, table))
         [(current,)] = self._run(f"select count(*) from {table}")
         if spec.name in self._whole:
@@ -210,8 +209,7 @@ class DuckDBEngine:
         self._run("delete from built.changed; delete from built.reached")
 
     def places(self, spec: EntitySpec, files: Sequence[Path]) -> frozenset[str]:
-        rows = self._run(reach.places(spec.name), _reading_text(files))
-        return frozenset(str(dt) for (dt,) in rows)
+        return frozenset(str(dt) for (dt,) in self._run(reach.places(spec.name), _reading_text(files)))
 
     def unexplained(self, model: ModelSpec, files: Sequence[Path]) -> int:
         sql = reach.unexplained(model, read=bool(files))
@@ -284,8 +282,8 @@ class DuckDBEngine:
     def unobserved_ids(
         self, model: ModelSpec, spec: EntitySpec, since: int, *, unsettled: bool = False
     ) -> Sequence[str]:
-        rows = self._run(noted.unobserved_ids(model, spec, unsettled=unsettled), {"since": since})
-        return [str(object_id) for (object_id,) in rows]
+        sql = noted.unobserved_ids(model, spec, unsettled=unsettled)
+        return [str(object_id) for (object_id,) in self._run(sql, {"since": since})]
 
     def write_views(self, path: Path, relations: Mapping[str, Sequence[Path]]) -> None:
         self._run(f"attach {_text(str(path))} as views (storage_version 'v1.0.0')")
@@ -397,4 +395,6 @@ def _reading_lines(spec: EntitySpec, files: Sequence[Path]) -> dict[str, object]
 
 
 def _reading_text(files: Sequence[Path]) -> dict[str, object]:
-    return {"files": [str(file) for file in files], "size": 2 * MAX_RECORD_BYTES}
+    """Parameters for reading bronze, in buffers that hold the longest line there can be: to touch more memory takes time."""
+    size = min(max([2**20, *(path.stat().st_size for path in files)]), 2 * MAX_RECORD_BYTES)
+    return {"files": [str(file) for file in files], "size": size}

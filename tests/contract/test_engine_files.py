@@ -48,6 +48,17 @@ def test_writing_ends_with_the_first_error_or_when_nobody_waits(bench: Bench) ->
     assert bench.engine.query("select count(*) from silver.charges").rows == [(2,)]
 
 
+def test_a_line_may_be_as_long_as_its_file(bench: Bench) -> None:
+    """Long lines are read whole, alone in a file or across the ends of buffers, on both ways of reading."""
+    widths = [3 * 2**20, 10, 15 * 2**20, 2**20, 2**20 - 1]
+    for batch in (range(5), *([number] for number in range(5))):
+        lines = [Line(charge(number, metadata={"note": "x" * widths[number]}), 1) for number in batch]
+        bench.forget()
+        bench.merge(lines)
+        assert bench.rows("length(metadata ->> 'note')") == [(widths[number],) for number in batch]
+        assert bench.engine.unreconciled(CHARGES, SILVER, [bench.file(lines)]) == []
+
+
 def test_lines_that_cannot_be_read_are_told(bench: Bench) -> None:
     """A line that slipped past the quick check is `UnreadableLines`, so that the build can look closer."""
     path = bench.file([])
