@@ -6,6 +6,9 @@ from payments_pipeline.entities.spec import ADDRESS, EntitySpec, Reference, fiel
 
 __all__ = ["BALANCE_TRANSACTIONS", "CHARGES", "DISPUTES", "PAYMENT_INTENTS", "PAYOUTS", "REFUNDS"]
 
+_TERMINAL = fields(text="brand country funding fingerprint last4 network")
+"""A card that was present, as Stripe describes it apart from one used online."""
+
 PAYMENT_INTENTS = EntitySpec(
     name="payment_intents",
     object="payment_intent",
@@ -48,9 +51,12 @@ CHARGES = EntitySpec(
             card=fields(
                 text="brand country funding fingerprint last4 network",
                 checks=fields(text="address_line1_check address_postal_code_check cvc_check"),
+                multicapture=fields(text="status"),
                 three_d_secure=fields(text="result authentication_flow"),
                 wallet=fields(text="type"),
             ),
+            card_present=_TERMINAL,
+            interac_present=_TERMINAL,
         ),
     ),
     references=(

@@ -1,6 +1,7 @@
 /*
 description = """
-The transaction that a charge names is about that charge, and in the same currency it credits what was charged or captured.
+The transaction that a charge names is about that charge, and in the same currency it credits what was charged or captured,
+or one of several parts that were captured.
 """
 scope = "linked"
 */
@@ -11,7 +12,13 @@ charges as (
 ),
 
 transactions as (
-    select * from silver.balance_transactions where not is_deleted
+    select
+        *,
+        count(*) filter (where reporting_category = 'charge') over (
+            partition by source_id
+        ) as capture_count,
+    from silver.balance_transactions
+    where not is_deleted
 )
 
 select
@@ -33,4 +40,9 @@ where
         -- A partial capture may be credited in full and reversed by a transaction of its own.
         and transactions.amount_minor is distinct from charges.amount_minor
         and transactions.amount_minor is distinct from charges.captured_minor
+        -- Each of several captures has its own, of which the charge names one.
+        and not (
+            (charges.multicapture_status is not distinct from 'available' or transactions.capture_count > 1)
+            and transactions.amount_minor between 1 and charges.captured_minor
+        )
     )

@@ -1,7 +1,7 @@
 /*
 description = """
 Every payment intent has rows in fct_payments, exactly one of them its latest attempt, and the charge it names is
-among them.
+among them, unless the source denies having that charge.
 """
 scope = "linked"
 */
@@ -13,6 +13,11 @@ payment_intents as (
 
 payments as (
     select * from gold.fct_payments
+),
+
+-- A charge that the source denies is no payment, and its intent may go on naming it.
+denied as (
+    select charge_id from silver.charges where is_deleted
 ),
 
 attempts as (
@@ -35,6 +40,7 @@ left join attempts
     on payment_intents.payment_intent_id = attempts.payment_intent_id
 left join payments
     on payment_intents.latest_charge_id = payments.charge_id
+anti join denied on payment_intents.latest_charge_id = denied.charge_id
 where
     attempts.latest_count is distinct from 1
     or (

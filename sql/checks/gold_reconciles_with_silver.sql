@@ -46,7 +46,8 @@ balance_transactions as (
 
 -- Gold counts for, silver counts against: what does not cancel out was lost, doubled or changed.
 entries as (
-    select 'fct_payments' as model, currency, 1 as side, amount_minor, refunded_minor as part_minor
+    select 'fct_payments' as model, currency, 1 as side, amount_minor,
+        refunded_minor + released_minor as part_minor
     from payments
     union all
     select 'fct_payments' as model, currency, -1 as side, amount_minor, refunded_minor as part_minor

@@ -36,8 +36,14 @@ ledger as (
     select
         currency,
         cast(
-            sum(net_minor) filter (
-                where not regexp_matches(reporting_category, '^(payout|topup)')
+            sum(
+                case
+                    when regexp_matches(
+                        reporting_category,
+                        '^(payout|topup|advance|anticipation_repayment|financing)|reserve'
+                    ) then nullif(-fee_minor, 0)
+                    else net_minor
+                end
             ) as bigint
         ) as net_minor,
     from transactions

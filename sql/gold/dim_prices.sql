@@ -27,8 +27,10 @@ trial_period_days = "Default trial length, days"
 tax_behavior = "inclusive, exclusive or unspecified"
 nickname = "Name for internal use"
 lookup_key = "Key the merchant finds it by"
-unit_amount_minor = "Price of one unit, whole minor units of currency; NULL when tiered or fractional"
-unit_amount_decimal = "Price of one unit, minor units of currency, exact to 12 decimals"
+transform_divide_by = "Units that are priced together, such as seats in a package; NULL when one by one"
+transform_round = "up or down: how a part of such a package counts"
+unit_amount_minor = "Price of one unit or package, whole minor units of currency; NULL when tiered, fractional or chosen by the customer"
+unit_amount_decimal = "Price of one unit or package, minor units of currency, exact to 12 decimals"
 is_active = "Whether it can be used for new purchases"
 is_deleted = "Whether the price was deleted"
 created_at = "When the price was created, UTC"
@@ -54,6 +56,8 @@ select
     tax_behavior,
     nickname,
     lookup_key,
+    transform_divide_by,
+    transform_round,
 
     unit_amount_minor,
     cast(unit_amount_decimal as decimal(38, 12)) as unit_amount_decimal,

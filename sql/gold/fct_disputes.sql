@@ -44,7 +44,7 @@ has_evidence = "Whether evidence was saved"
 is_evidence_overdue = "Whether the deadline passed without evidence"
 created_at = "When the dispute was opened, UTC"
 evidence_due_at = "Deadline for evidence, UTC"
-closed_at = "When it was closed, UTC"
+closed_at = "When it was closed, UTC; NULL while it is open, or open again"
 */
 with
 
@@ -113,7 +113,9 @@ select
 
     disputes.created_at,
     disputes.evidence_due_at,
-    closings.closed_at,
+    case
+        when disputes.status in ('won', 'lost', 'warning_closed', 'prevented') then closings.closed_at
+    end as closed_at,
 from disputes
 left join charges on disputes.charge_id = charges.charge_id
 left join settlements on disputes.dispute_id = settlements.source_id

@@ -4,7 +4,7 @@ grain = ["payment_id"]
 partition_by = "created_at"
 scope = "linked"
 not_null = [
-    "payment_id", "currency", "status", "amount_minor", "captured_minor", "refunded_minor",
+    "payment_id", "currency", "status", "amount_minor", "captured_minor", "released_minor", "refunded_minor",
     "is_latest_attempt", "is_captured", "is_refunded", "is_disputed", "created_at",
 ]
 caveats = [
@@ -12,7 +12,7 @@ caveats = [
     "attempt_number counts the attempts the lake holds: earlier ones from before its coverage are unknown.",
     "What the ledger has in two currencies has no settled amounts here; gold.fct_balance_transactions has them.",
     "Settled amounts sum the ledger rows whose source is the charge; refunds and disputes have rows of their own.",
-    "invoice_id is NULL when the payment settles several invoices, or its invoice payment is not in the lake.",
+    "invoice_id is NULL when the payment is for several invoices, or its invoice payment is not in the lake.",
 ]
 
 [accepted]
@@ -36,9 +36,9 @@ payment_intent_id = "Payment the attempt belongs to; NULL for charges made witho
 charge_id = "Charge of this attempt; NULL where none was made"
 customer_id = "Who pays"
 payment_method_id = "Payment method used"
-invoice_id = "Invoice that the payment settles, through its invoice payment"
+invoice_id = "Invoice that the payment is for, through its invoice payment; a canceled one only if there is no other"
 balance_transaction_id = "Ledger transaction that the charge names as its own"
-currency = "Currency presented to the customer, lower-case ISO 4217"
+currency = "Currency it was made in, lower-case ISO 4217"
 status = "Of the charge: succeeded, pending, failed; of an intent without charge: its own status"
 payment_intent_status = "Status of the payment as a whole"
 outcome_type = "authorized, manual_review, issuer_declined, blocked or invalid"
@@ -59,15 +59,16 @@ cvc_check = "pass, fail, unavailable or unchecked"
 attempt_number = "Place among the attempts of the same payment, from 1; NULL where no charge was made"
 attempt_count = "Attempts of the same payment in the lake; 0 where no charge was made"
 amount_minor = "What was to be paid, minor units of currency"
-captured_minor = "What was captured, minor units of currency"
-refunded_minor = "What was refunded of it, minor units of currency"
+captured_minor = "What was captured, minor units of currency; of a pending payment not yet received"
+released_minor = "What was authorized and let go uncaptured, minor units of currency"
+refunded_minor = "What was refunded of what was captured, minor units of currency"
 settlement_currency = "Currency it was settled in; NULL where the ledger has none or two"
 settled_minor = "Gross credited to the balance, minor units of settlement_currency"
 fee_minor = "Fees taken, minor units of settlement_currency"
 net_minor = "settled_minor - fee_minor, minor units of settlement_currency"
 is_latest_attempt = "Whether it is the last attempt of its payment, or its only row"
-is_captured = "Whether the money was taken, not only reserved"
-is_refunded = "Whether it was refunded in full"
+is_captured = "Whether money was taken, not only reserved or still on its way"
+is_refunded = "Whether all that was captured was refunded"
 is_disputed = "Whether it was ever disputed"
 created_at = "When the attempt was made, UTC; of an intent without charge: when the intent was created"
 canceled_at = "When the payment intent was canceled, UTC"
@@ -134,10 +135,19 @@ attempts as (
 
         charges.amount_minor,
         charges.captured_minor,
-        charges.refunded_minor,
+        -- Stripe counts what a final capture lets go as refunded, but not where captures are several.
+        case
+            when charges.multicapture_status is not distinct from 'available' then cast(0 as bigint)
+            else
+                greatest(
+                    least(charges.refunded_minor, charges.amount_minor - charges.captured_minor),
+                    0
+                )
+        end as released_minor,
+        charges.refunded_minor as returned_minor,
 
-        charges.is_captured,
-        charges.is_refunded,
+        coalesce(charges.status = 'succeeded' and charges.captured_minor > 0, false) as is_captured,
+        charges.is_refunded and charges.captured_minor > 0 as is_refunded,
         charges.is_disputed,
 
         charges.created_at,
@@ -164,7 +174,8 @@ unattempted as (
 
         payment_intents.amount_minor,
         cast(0 as bigint) as captured_minor,
-        cast(0 as bigint) as refunded_minor,
+        cast(0 as bigint) as released_minor,
+        cast(0 as bigint) as returned_minor,
 
         false as is_captured,
         false as is_refunded,
@@ -185,19 +196,26 @@ payments as (
     select * from unattempted
 ),
 
-invoices_paid as (
+invoice_ties as (
     select
         coalesce(
             invoice_payments.payment_intent_id,
             charges.payment_intent_id,
             invoice_payments.charge_id
         ) as paid_by_id,
-        case
-            when count(distinct invoice_payments.invoice_id) = 1
-                then min(invoice_payments.invoice_id)
-        end as invoice_id,
+        invoice_payments.invoice_id,
+        invoice_payments.status is not distinct from 'canceled' as is_canceled,
     from invoice_payments
     left join charges on invoice_payments.charge_id = charges.charge_id
+    -- A payment may be canceled for one invoice and made for another.
+    qualify is_canceled = bool_and(is_canceled) over (partition by paid_by_id)
+),
+
+invoices_paid as (
+    select
+        paid_by_id,
+        case when count(distinct invoice_id) = 1 then min(invoice_id) end as invoice_id,
+    from invoice_ties
     group by paid_by_id
 ),
 
@@ -246,7 +264,8 @@ select
 
     payments.amount_minor,
     payments.captured_minor,
-    payments.refunded_minor,
+    payments.released_minor,
+    payments.returned_minor - payments.released_minor as refunded_minor,
     settlements.currency as settlement_currency,
     settlements.settled_minor,
     settlements.fee_minor,

@@ -3,8 +3,9 @@ description = "One row per refund, with what it took from the balance."
 grain = ["refund_id"]
 partition_by = "created_at"
 scope = "linked"
-not_null = ["refund_id", "currency", "amount_minor", "is_returned", "created_at"]
+not_null = ["refund_id", "currency", "amount_minor", "is_returned", "is_release", "created_at"]
 caveats = [
+    "What was authorized and never captured is let go by a refund that gives nothing back: filter on not is_release.",
     "What the ledger has in two currencies has no settled amounts here; gold.fct_balance_transactions has them.",
     "A failed refund returns to the balance: its settled amounts then sum both ledger rows.",
     "Of a charge from before the lake's coverage, earlier refunds may not be held.",
@@ -35,7 +36,8 @@ settlement_currency = "Currency of the balance it is taken from; NULL where the 
 settled_minor = "Gross change of the balance, minor units of settlement_currency, negative"
 fee_minor = "Fees taken, minor units of settlement_currency"
 net_minor = "settled_minor - fee_minor, minor units of settlement_currency"
-is_returned = "Whether the money came back to the balance because the refund failed"
+is_returned = "Whether the money came back to the balance because the refund failed or was canceled"
+is_release = "Whether it let go of what was authorized and not captured, so that nobody got money back"
 created_at = "When the refund was made, UTC"
 */
 with
@@ -84,8 +86,12 @@ select
     settlements.net_minor,
 
     refunds.failure_balance_transaction_id is not null as is_returned,
+    coalesce(own.reporting_category = 'partial_capture_reversal', false)
+    or (refunds.balance_transaction_id is null and coalesce(charges.captured_minor = 0, false)) as is_release,
 
     refunds.created_at,
 from refunds
 left join charges on refunds.charge_id = charges.charge_id
+left join balance_transactions as own
+    on refunds.balance_transaction_id = own.balance_transaction_id
 left join settlements on refunds.refund_id = settlements.source_id

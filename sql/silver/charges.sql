@@ -38,18 +38,19 @@ stripe_fraud_report = "fraudulent when Stripe thinks so (fraud_details.stripe_re
 user_fraud_report = "safe or fraudulent when the merchant says so (fraud_details.user_report)"
 billing_country = "Country of the billing address (billing_details.address.country)"
 payment_method_type = "card, sepa_debit, … (payment_method_details.type)"
-card_brand = "visa, mastercard, … (payment_method_details.card.brand)"
-card_funding = "credit, debit, prepaid or unknown (payment_method_details.card.funding)"
-card_country = "Country of the issuer (payment_method_details.card.country)"
-card_network = "Network the charge ran on (payment_method_details.card.network)"
-card_fingerprint = "Same for the same card number (payment_method_details.card.fingerprint)"
-card_last4 = "Last four digits (payment_method_details.card.last4)"
+card_brand = "visa, mastercard, … (payment_method_details.card.brand, or of card_present or interac_present)"
+card_funding = "credit, debit, prepaid or unknown (payment_method_details.card.funding, or of card_present or interac_present)"
+card_country = "Country of the issuer (payment_method_details.card.country, or of card_present or interac_present)"
+card_network = "Network the charge ran on (payment_method_details.card.network, or of card_present or interac_present)"
+card_fingerprint = "Same for the same card number (payment_method_details.card.fingerprint, or of card_present or interac_present)"
+card_last4 = "Last four digits (payment_method_details.card.last4, or of card_present or interac_present)"
 wallet_type = "apple_pay, google_pay, … (payment_method_details.card.wallet.type)"
 cvc_check = "pass, fail, unavailable or unchecked (payment_method_details.card.checks.cvc_check)"
 address_line1_check = "pass, fail, unavailable or unchecked (payment_method_details.card.checks.address_line1_check)"
 postal_code_check = "pass, fail, unavailable or unchecked (payment_method_details.card.checks.address_postal_code_check)"
 three_d_secure_result = "Result of 3D Secure; NULL when not tried (payment_method_details.card.three_d_secure.result)"
 three_d_secure_flow = "challenge or frictionless (payment_method_details.card.three_d_secure.authentication_flow)"
+multicapture_status = "available where it may be captured in several parts (payment_method_details.card.multicapture.status)"
 statement_descriptor = "Text on the bank statement (calculated_statement_descriptor)"
 transfer_group = "Group of a Connect transfer (transfer_group)"
 description = "Free text set by the merchant (description)"
@@ -98,18 +99,43 @@ select
     fraud_details.user_report as user_fraud_report,
     billing_details.address.country as billing_country,
     payment_method_details.type as payment_method_type,
-    payment_method_details.card.brand as card_brand,
-    payment_method_details.card.funding as card_funding,
-    payment_method_details.card.country as card_country,
-    payment_method_details.card.network as card_network,
-    payment_method_details.card.fingerprint as card_fingerprint,
-    payment_method_details.card.last4 as card_last4,
+    coalesce(
+        payment_method_details.card.brand,
+        payment_method_details.card_present.brand,
+        payment_method_details.interac_present.brand
+    ) as card_brand,
+    coalesce(
+        payment_method_details.card.funding,
+        payment_method_details.card_present.funding,
+        payment_method_details.interac_present.funding
+    ) as card_funding,
+    coalesce(
+        payment_method_details.card.country,
+        payment_method_details.card_present.country,
+        payment_method_details.interac_present.country
+    ) as card_country,
+    coalesce(
+        payment_method_details.card.network,
+        payment_method_details.card_present.network,
+        payment_method_details.interac_present.network
+    ) as card_network,
+    coalesce(
+        payment_method_details.card.fingerprint,
+        payment_method_details.card_present.fingerprint,
+        payment_method_details.interac_present.fingerprint
+    ) as card_fingerprint,
+    coalesce(
+        payment_method_details.card.last4,
+        payment_method_details.card_present.last4,
+        payment_method_details.interac_present.last4
+    ) as card_last4,
     payment_method_details.card.wallet.type as wallet_type,
     payment_method_details.card.checks.cvc_check as cvc_check,
     payment_method_details.card.checks.address_line1_check as address_line1_check,
     payment_method_details.card.checks.address_postal_code_check as postal_code_check,
     payment_method_details.card.three_d_secure.result as three_d_secure_result,
     payment_method_details.card.three_d_secure.authentication_flow as three_d_secure_flow,
+    payment_method_details.card.multicapture.status as multicapture_status,
     calculated_statement_descriptor as statement_descriptor,
     transfer_group,
     description,

@@ -4,6 +4,9 @@ grain = ["subscription_item_id"]
 partition_by = "subscription_created_at"
 not_null = ["subscription_item_id", "subscription_id", "is_deleted", "_observed_at"]
 replace_by = "subscription_id"
+caveats = [
+    "Amounts are of the price, in its own currency: not what is billed where the subscription has another, or the price is of a package.",
+]
 parent = "subscriptions"
 
 [references]
@@ -23,8 +26,8 @@ billing_interval = "day, week, month or year (items.data[].price.recurring.inter
 billing_interval_count = "Intervals between two invoices (items.data[].price.recurring.interval_count)"
 usage_type = "licensed or metered (items.data[].price.recurring.usage_type)"
 metadata = "Keys and values set by the merchant, as JSON (items.data[].metadata)"
-unit_amount_minor = "Price of one unit, whole minor units of currency (items.data[].price.unit_amount)"
-unit_amount_decimal = "Price of one unit, minor units with up to 12 decimals, as received (items.data[].price.unit_amount_decimal)"
+unit_amount_minor = "Price of one unit or package, whole minor units of currency (items.data[].price.unit_amount)"
+unit_amount_decimal = "Price of one unit or package, minor units with up to 12 decimals, as received (items.data[].price.unit_amount_decimal)"
 subscription_created_at = "When the subscription was created, UTC (created)"
 created_at = "When the item was added, UTC (items.data[].created)"
 current_period_started_at = "Start of the current period, UTC (items.data[].current_period_start)"

@@ -131,6 +131,7 @@ _CHARGE = _parse("""
     postal_code_check payment_method_details.card.checks.address_postal_code_check
     three_d_secure_result payment_method_details.card.three_d_secure.result
     three_d_secure_flow payment_method_details.card.three_d_secure.authentication_flow
+    multicapture_status payment_method_details.card.multicapture.status
     statement_descriptor calculated_statement_descriptor
     transfer_group
     description
