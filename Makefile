@@ -24,7 +24,7 @@ INGESTS := $(sort $(OBJECTS:%=ingest-%) $(subst _,-,$(OBJECTS:%=ingest-%)))
 .PHONY: help setup mock-api run-pipeline run-batch run-all run-transforms run-quality run-webhooks \
         populate populate-force fetch init-all populate-all all \
         init-db init-migration migrate upgrade upgrade-db downgrade downgrade-db reset-db \
-        ingest-all $(INGESTS) check-db publish-gold \
+        ingest-all $(INGESTS) check-db publish-gold stop-db \
         lint format format-check typecheck test test-nightly bench check docs lock clean
 
 help: ## Show this list
@@ -95,6 +95,9 @@ check-db: .venv/.dev ## Compare every table with SOURCE=json|api|lake
 
 publish-gold: .venv/.dev ## Load the lake's gold models into PostgreSQL
 	$(OLTP) publish-gold
+
+stop-db: .venv/.dev ## Stop the PostgreSQL that init-all started; its data stays
+	$(OLTP) down
 
 # One recipe after the other, also under `make -j`: each step needs the one before.
 define INIT
