@@ -23,7 +23,7 @@ from payments_pipeline.planning import Job, make_plan
 from payments_pipeline.state.coverage import DAY, Coverage, read_coverage
 from payments_pipeline.state.documents import load
 from payments_pipeline.state.documents import replace as replace_document
-from payments_pipeline.state.head import fence
+from payments_pipeline.state.head import RunLine, commit
 from payments_pipeline.state.lease import Lease
 from payments_pipeline.state.manifest import (
     EntityExtract,
@@ -81,6 +81,7 @@ class Extraction:
             self._run.ceiling,
             safety_seconds=self._fetching.safety_seconds,
             silver=None if pending or before.parts else self._published,
+            now=self._run.now,
         )
         self._update(relisted=plan.relist)
         if plan.relist:
@@ -90,10 +91,12 @@ class Extraction:
             self._note(pending, observed=False)
             notices = self._received(request)
             if before.parts:  # what an earlier attempt has read may be older than these events
-                self._land(self._changed([], notices))
+                self._land(self._changed(pending, notices))
+                self._land(self._retrievals([(*each, None) for each in sorted({*self._shadowed(pending)})]))
             self._note(before.parts, observed=True)
             self._land(plan.jobs)
-            self._land(self._changed([*pending, *self.manifest.extract.parts], notices))
+            for _ in range(2):  # once more what came spoilt: its event is not told again
+                self._land(self._changed([*pending, *self.manifest.extract.parts], notices))
             self._land(self._unconfirmed(request, pending, everything=plan.relist is not None))
             self._close_references(pending)
         finally:
@@ -195,7 +198,9 @@ class Extraction:
             entities=entities, parts=extract.parts + parts, quarantine=extract.quarantine + quarantine
         )
         write_manifest(self._lake.storage, self.manifest)
-        fence(self._lake.storage, self._lease)  # whoever takes over later reads these parts
+        line = RunLine.of(self.manifest, self._lake.clock())
+        # Whoever takes over later reads these parts, and observes what is newer than they are.
+        commit(self._lake.storage, self._lease, lambda head: head.noted(line))
         for name in dict.fromkeys(each.entity for each in written):
             windows = [window for each in written if each.entity == name for window in each.counts.windows]
             self._extend(name, [Window(start, end) for start, end in windows])
@@ -274,13 +279,16 @@ class Extraction:
         So, too, what this run has not read, although something that it or a pending run read has changed it.
         """
         tried: set[tuple[str, str]] = set()
-        while missing := {*self._lake.engine.missing_ids(), *self._shadowed(pending)} - tried:
+        while missing := self._lacking(pending) - tried:
             tried |= missing
             self._land(self._retrievals([(name, object_id, None) for name, object_id in sorted(missing)]))
 
-    def _shadowed(self, pending: Sequence[BronzePart]) -> Iterator[tuple[str, str]]:
+    def _lacking(self, pending: Sequence[BronzePart]) -> set[tuple[str, str]]:
+        read = [*pending, *self.manifest.extract.parts]
+        return {*self._lake.engine.missing_ids(), *self._shadowed(read)}
+
+    def _shadowed(self, parts: Sequence[BronzePart]) -> Iterator[tuple[str, str]]:
         """What the objects that were read change without an event of its own: a dispute its charge, say."""
-        parts = [*pending, *self.manifest.extract.parts]
         for name, spec in ENTITIES.items():
             yield from self._lake.engine.shadowed_ids(spec, self._files(parts, name))
 

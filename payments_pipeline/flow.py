@@ -21,13 +21,15 @@ EPOCH_DT = "1970-01-01"
 class RunContext:
     """One run: its identity, its lease's epoch and its frozen ceiling.
 
-    `ceiling` is the source's own time when the run began (Unix seconds, exclusive upper bound of `created`).
+    `ceiling` is the source's own time when the run began (Unix seconds, exclusive upper bound of `created`), `now`
+    that when this process took it up: later, if the run was begun before.
     """
 
     run_id: str
     epoch: int
     started_at: datetime
     ceiling: int
+    now: int = 0
 
     @property
     def ingest_date(self) -> date:

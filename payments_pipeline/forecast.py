@@ -96,7 +96,7 @@ def forecast(storage: Storage, settings: Settings, request: Request, now: int) -
         silver=None if head.pending else snapshot_of(silver),
     )
     past = set(all_runs(storage))
-    last = [line.run_id for line in head.runs if line.run_id in past][-_RUNS:]
+    last = [line.run_id for line in head.runs if line.run_id in past and line.outcome != "started"][-_RUNS:]
     runs = [*read_manifests(storage, last).values()]
     found = []
     for name in ENTITIES if plan.relist else request.entities:

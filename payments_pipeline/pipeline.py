@@ -87,7 +87,8 @@ def opened(lake: Lake, run_id: str, *, account: Account | None = None) -> Iterat
             world=dict(account.world) if account and account.world else None,
         )
         manifest = begun.model_copy(update={"epoch": lease.epoch})
-        context = RunContext(run_id, lease.epoch, manifest.started_at, manifest.ceiling)
+        seen = account.source.now if account else manifest.ceiling
+        context = RunContext(run_id, lease.epoch, manifest.started_at, manifest.ceiling, seen)
         yield Run(context, lease, manifest)
 
 
@@ -104,7 +105,7 @@ def extract(lake: Lake, run: Run, request: Request, fetching: Fetching) -> Run:
     others = read_manifests(lake.storage, (name for name in head.pending if name != manifest.run_id))
     extraction = Extraction(lake, run.context, manifest, run.lease, fetching)
     finished = extraction(request, parts_of(others.values()))
-    commit(lake.storage, run.lease, lambda head: head.noted(_line(lake, finished)))
+    commit(lake.storage, run.lease, lambda head: head.noted(RunLine.of(finished, lake.clock())))
     costs = finished.extract
     lake.reporter.event(
         "extract_complete",
@@ -147,6 +148,7 @@ def transform(lake: Lake, run: Run, *, rebuild: bool = False, accept_loss: bool 
     _tell_thinned(lake, built, thinned & anew, accept_loss=accept_loss)
     result = candidate(snapshot_of(latest), built.staged, built.removed)
     step = Transform(
+        epoch=run.lease.epoch,
         finished_at=lake.clock(),
         seconds=round(monotonic() - started, 3),
         consumed=consumed,
@@ -166,7 +168,7 @@ def transform(lake: Lake, run: Run, *, rebuild: bool = False, accept_loss: bool 
     manifest = run.manifest.model_copy(update={"transform": step, "quality": None, "outcome": "transformed"})
     manifest = measured(lake.storage, manifest)
     write_manifest(lake.storage, manifest)
-    commit(lake.storage, run.lease, lambda head: head.noted(_line(lake, manifest)))
+    commit(lake.storage, run.lease, lambda head: head.noted(RunLine.of(manifest, lake.clock())))
     lake.reporter.event(
         "transform_complete", staged=len(step.staged), removed=len(step.removed), seconds=step.seconds
     )
@@ -205,7 +207,7 @@ def check_and_publish(lake: Lake, run: Run, *, max_quarantine_share: float) -> R
     write_manifest(lake.storage, manifest)
     write_report(lake.storage, manifest)
     if bad:
-        commit(lake.storage, run.lease, lambda head: head.noted(_line(lake, manifest)))
+        commit(lake.storage, run.lease, lambda head: head.noted(RunLine.of(manifest, lake.clock())))
         lake.reporter.event("quality_failed", failed=len(bad), checks=len(results))
         raise QualityError(_refusal(manifest, bad))
     lake.reporter.event("quality_passed", checks=len(results), seconds=quality.seconds)
@@ -282,10 +284,6 @@ def _with_pending(head: Head, run_id: str) -> Head:
     """The run is the latest to land bronze, also if it is an earlier one that goes on."""
     others = tuple(other for other in head.pending if other != run_id)
     return head.model_copy(update={"pending": (*others, run_id)})
-
-
-def _line(lake: Lake, manifest: Manifest) -> RunLine:
-    return RunLine(run_id=manifest.run_id, outcome=manifest.outcome, at=lake.clock(), rows=manifest.rows())
 
 
 def _refusal(manifest: Manifest, bad: Sequence[CheckResult]) -> str:

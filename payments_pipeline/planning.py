@@ -52,22 +52,23 @@ def check_has_begun(request: Request, ceiling: int) -> None:
         )
 
 
-def make_plan(
+def make_plan(  # noqa: PLR0913 - when, twice: as the run sees it, and as it is
     request: Request,
     coverage: Mapping[str, Coverage],
     ceiling: int,
     *,
     safety_seconds: int,
     silver: Snapshot | None,
+    now: int | None = None,
 ) -> Plan:
     """The windows that leave `request` covered and everything that may have changed read again.
 
     Per entity: what is missing, the safety window, and what of the covered past may still change without an
     event saying so. `silver`, as published, tells what is settled by now; None if some bronze is not in it yet.
-    Where events were not read for too long, all of the covered past, of every entity whatever the request names: the
+    Where events were not read for too long, until `now` if the run was begun long before, all of the covered past, of every entity whatever the request names: the
     events count as read afterwards. A backfill takes only what is missing.
     """
-    relist = _why_relist(request, coverage, ceiling)
+    relist = _why_relist(request, coverage, max(ceiling, now or ceiling))
     jobs = []
     for name in ENTITIES if relist else request.entities:
         spec, known = entity(name), coverage[name]
@@ -157,7 +158,7 @@ def unread_since(coverage: Coverage) -> int | None:
     return oldest if coverage.followed is None else coverage.followed
 
 
-def _why_relist(request: Request, coverage: Mapping[str, Coverage], ceiling: int) -> str | None:
+def _why_relist(request: Request, coverage: Mapping[str, Coverage], now: int) -> str | None:
     """Why the events cannot tell everything that changed since the lake was last current; None if they can."""
     if not request.follows:
         return None
@@ -166,6 +167,6 @@ def _why_relist(request: Request, coverage: Mapping[str, Coverage], ceiling: int
     since = unread_since(coverage[EVENTS])
     if since is None:
         return "events were never read, though other objects were"
-    if since < ceiling - MAX_EVENTS_GAP_DAYS * DAY:
+    if since < now - MAX_EVENTS_GAP_DAYS * DAY:
         return f"events were not read for more than {MAX_EVENTS_GAP_DAYS} days"
     return None

@@ -158,12 +158,7 @@ def _concluded(head: Head, manifest: Manifest) -> Head:
     assert manifest.transform is not None, "only what was built is published"
     assert manifest.publish is not None, "concluding comes after publishing"
     pending = tuple(run for run in head.pending if run not in manifest.transform.consumed)
-    line = RunLine(
-        run_id=manifest.run_id,
-        outcome=manifest.outcome,
-        at=manifest.publish.finished_at,
-        rows=manifest.rows(),
-    )
+    line = RunLine.of(manifest, manifest.publish.finished_at)
     return head.noted(line).model_copy(
         update={"publishing": None, "published": manifest.run_id, "pending": pending}
     )

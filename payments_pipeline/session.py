@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -128,12 +129,20 @@ def now() -> datetime:
 
 
 def steady_clock(clock: Clock, head: Head, reporter: Reporter) -> Clock:
-    """The clock, set forward if it stands before the lake's last run: what is observed now is newer than that."""
-    behind = max((run.at for run in head.runs), default=clock()) - clock()
-    if behind <= timedelta(0):
-        return clock
-    reporter.event("clock_behind_last_run", seconds=behind.total_seconds())
-    return lambda: clock() + behind
+    """The clock, never before the lake's last commit or its own last answer: what is observed now is newer than both."""
+    last = max((run.at for run in head.runs), default=clock())
+    ahead, lock = max(last - clock(), timedelta(0)), threading.Lock()
+    if ahead:
+        reporter.event("clock_behind_last_run", seconds=ahead.total_seconds())
+
+    def steady() -> datetime:
+        nonlocal ahead, last
+        with lock:
+            ahead = max(ahead, last - clock())
+            last = max(last, clock() + ahead)
+            return last
+
+    return steady
 
 
 def new_run_id() -> str:

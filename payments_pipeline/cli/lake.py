@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any, TextIO
 
 import click
@@ -14,6 +15,7 @@ import click
 from payments_pipeline import api
 from payments_pipeline.cli.context import lake_option, settings_of
 from payments_pipeline.cli.terminal import answering, table_of
+from payments_pipeline.errors import StorageError
 from payments_pipeline.flow import Quiet
 from payments_pipeline.inspect import Status, read_status, run_query
 from payments_pipeline.maintenance import collect_garbage
@@ -114,6 +116,11 @@ def gc(context: click.Context, /, dry_run: bool, min_age_hours: float, lake: str
     """
     retention = Retention(**{name.removesuffix("_days"): value for name, value in days.items()})
     with open_existing(settings_of(context, lake), now, Quiet()) as opened:
+        if opened.clock() - now() > timedelta(minutes=1):
+            raise StorageError(
+                f"by this machine's clock, {opened.storage.url} was last written in the future: what is old cannot be "
+                "told. Nothing was removed; set the clock right, or wait until that time has come."
+            )
         removed = collect_garbage(
             opened, min_age_seconds=min_age_hours * 3600, dry_run=dry_run, retention=retention
         )

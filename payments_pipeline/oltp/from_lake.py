@@ -34,6 +34,7 @@ class _Line(msgspec.Struct):
 
 class _Identity(msgspec.Struct):
     id: str
+    deleted: bool = False
 
 
 class PublishedObjects:
@@ -54,24 +55,26 @@ class PublishedObjects:
         self.name = f"lake, as published by {self._head.published}"
 
     def read(self, table: str) -> Iterator[Observation]:
-        shown, deleted = self._shown(table)
+        shown, deleted, known = self._shown(table)
         missing = set(shown)
         for part in self._parts(table):
             for position, line in self._lines(part):
-                object_id = msgspec.json.decode(line.data, type=_Identity).id
-                seen = line.meta.observed_at
+                found = msgspec.json.decode(line.data, type=_Identity)
+                object_id, seen = found.id, line.meta.observed_at
                 if object_id not in shown or seen > shown[object_id]:
                     continue
                 if seen == shown[object_id]:
                     missing.discard(object_id)
                 elif object_id not in deleted:
                     continue  # of what is deleted, the last state before that is wanted too
+                if not found.deleted:
+                    known.discard(object_id)
                 rank = 0 if line.meta.source == "list" else RETRIEVED
                 observed = datetime.strptime(seen, OBSERVED_FORMAT).replace(tzinfo=UTC)
                 yield Observation(
                     bytes(line.data), observed, rank + line.meta.offset, f"{part.key}, line {position}"
                 )
-        if missing:
+        if missing := missing | known:
             raise StorageError(
                 f"{self._lake.storage.url} shows {len(missing)} {table} whose bronze is gone ({min(missing)}, …). "
                 "Nothing was written; fill the tables from the API ('--source api') instead."
@@ -83,22 +86,26 @@ class PublishedObjects:
     def has_changed(self) -> bool:
         return not still_shown(self._lake.storage, self._head)
 
-    def _shown(self, table: str) -> tuple[dict[str, str], set[str]]:
-        """When each object that silver shows was last observed, and which of them are deleted."""
+    def _shown(self, table: str) -> tuple[dict[str, str], set[str], set[str]]:
+        """When each object that silver shows was last observed, which are deleted, and what they were is known of which."""
         key = self._lake.models.get(f"silver.{table}").grain[0]
         shown: dict[str, str] = {}
-        deleted: set[str] = set()
+        deleted, known = set[str](), set[str]()
         for partition in self._latest[f"silver.{table}"].partitions.values():
             rows = pyarrow.parquet.read_table(
-                self._lake.verified(partition), columns=[key, "_observed_at", "is_deleted"], partitioning=None
+                self._lake.verified(partition),
+                columns=[key, "_observed_at", "is_deleted", "created_at"],
+                partitioning=None,
             )
-            for object_id, observed, gone in zip(
+            for object_id, observed, gone, created in zip(
                 *(column.to_pylist() for column in rows.columns), strict=True
             ):
                 shown[object_id] = sys.intern(observed.strftime(OBSERVED_FORMAT))
                 if gone:
                     deleted.add(object_id)
-        return shown, deleted
+                    if created is not None:
+                        known.add(object_id)
+        return shown, deleted, known
 
     def _parts(self, table: str) -> Iterator[BronzePart]:
         for run in read_manifests(self._lake.storage, all_runs(self._lake.storage)).values():

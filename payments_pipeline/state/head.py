@@ -12,7 +12,7 @@ from payments_pipeline import layout
 from payments_pipeline.errors import LeaseError, UsageError, VersionConflict
 from payments_pipeline.state.documents import Document, load
 from payments_pipeline.state.lease import Lease
-from payments_pipeline.state.manifest import all_runs, published_until, read_manifests
+from payments_pipeline.state.manifest import Manifest, all_runs, published_until, read_manifests
 from payments_pipeline.storage import Storage
 
 _REMEMBERED_RUNS = 50
@@ -26,6 +26,11 @@ class RunLine(pydantic.BaseModel):
     outcome: str
     at: datetime
     rows: int
+
+    @classmethod
+    def of(cls, manifest: Manifest, at: datetime) -> RunLine:
+        """The run as its manifest stands."""
+        return cls(run_id=manifest.run_id, outcome=manifest.outcome, at=at, rows=manifest.rows())
 
 
 class Head(Document):
@@ -117,17 +122,7 @@ def claim(
     """
 
     def identified(head: Head) -> Head:
-        if head.account is not None and account is not None and head.account != account:
-            raise UsageError(
-                f"lake {storage.url} holds data of account {head.account}, but the key belongs to {account}. "
-                "Nothing was read or written; use another lake (LOCAL_DATA_DIR), or the other account's key."
-            )
-        if None not in {head.livemode, livemode} and head.livemode != livemode:
-            kinds = ("live", "test") if head.livemode else ("test", "live")
-            raise UsageError(
-                f"lake {storage.url} holds {kinds[0]} data, but the key reads {kinds[1]} data. "
-                "Nothing was read or written; use another lake (LOCAL_DATA_DIR), or the other key."
-            )
+        check_key(storage, head, account, livemode=livemode)
         return head.model_copy(
             update={
                 "account": head.account or account,
@@ -137,6 +132,21 @@ def claim(
         )
 
     return commit(storage, lease, identified)
+
+
+def check_key(storage: Storage, head: Head, account: str | None, *, livemode: bool | None) -> None:
+    """`UsageError` if a key of that account and mode reads other data than the lake holds."""
+    if None not in {head.account, account} and head.account != account:
+        raise UsageError(
+            f"lake {storage.url} holds data of account {head.account}, but the key belongs to {account}. "
+            "Nothing was read or written; use another lake (LOCAL_DATA_DIR), or the other account's key."
+        )
+    if None not in {head.livemode, livemode} and head.livemode != livemode:
+        kinds = ("live", "test") if head.livemode else ("test", "live")
+        raise UsageError(
+            f"lake {storage.url} holds {kinds[0]} data, but the key reads {kinds[1]} data. "
+            "Nothing was read or written; use another lake (LOCAL_DATA_DIR), or the other key."
+        )
 
 
 def _remade(storage: Storage) -> Head:
@@ -152,12 +162,11 @@ def _remade(storage: Storage) -> Head:
         livemode=next((run.livemode for run in reversed(runs) if run.livemode is not None), None),
         world=next((run.world for run in reversed(runs) if run.world), None),
         pending=tuple(
-            run.run_id for run in runs if run.extract.parts and run.epoch > until.get(run.run_id, -1)
+            run.run_id
+            for run in runs
+            if any(layout.part_epoch(part.key) > until.get(run.run_id, -1) for part in run.extract.parts)
         ),
         publishing=last.run_id if last is not None and passed and last.publish is None else None,
         published=published[-1].run_id if published else None,
-        runs=tuple(
-            RunLine(run_id=run.run_id, outcome=run.outcome, at=run.started_at, rows=run.rows())
-            for run in runs
-        )[-_REMEMBERED_RUNS:],
+        runs=tuple(RunLine.of(run, run.started_at) for run in runs)[-_REMEMBERED_RUNS:],
     )

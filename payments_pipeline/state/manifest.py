@@ -113,10 +113,11 @@ class Transform(pydantic.BaseModel):
     `consumed` are the runs whose bronze is new to silver; entities in `anew` were built from all bronze, that of
     the runs `from_runs`. `whole` tells that gold was built from all of silver, not from what changed. `based_on` is
     the run whose publication the result was merged into, `versions` gives the version of each model's SQL by
-    qualified name.
+    qualified name. `epoch` is that of the lease under which it was built; who finishes its publication has another.
     """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+    epoch: int | None = None
     finished_at: datetime
     seconds: float
     consumed: tuple[str, ...]
@@ -245,8 +246,12 @@ def published_until(runs: Iterable[Manifest]) -> dict[str, int]:
     """For each run of which something is published, the last epoch whose bronze is: what it landed later, when it went on, waits."""
     until: dict[str, int] = {}
     for run in runs:
-        for name in run.transform.consumed if run.publish and run.transform else ():
-            until[name] = max(until.get(name, 0), run.epoch)
+        step = run.transform if run.publish else None
+        built = (
+            run.epoch if step is None or step.epoch is None else step.epoch
+        )  # another may have published it
+        for name in step.consumed if step else ():
+            until[name] = max(until.get(name, 0), built)
     return until
 
 

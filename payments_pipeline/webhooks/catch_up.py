@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from payments_pipeline.entities import ENTITIES, EVENTS
-from payments_pipeline.errors import UsageError
 from payments_pipeline.flow import Clock, Page, Window
 from payments_pipeline.screen import Rejected
 from payments_pipeline.state.coverage import DAY
-from payments_pipeline.state.head import read_head
+from payments_pipeline.state.head import check_key, read_head
 from payments_pipeline.storage import Storage
 from payments_pipeline.stripe.client import StripeClient
 from payments_pipeline.webhooks.event import Received, received
@@ -30,14 +29,10 @@ def catch_up(storage: Storage, client: StripeClient, clock: Clock) -> CaughtUp:
     """Keep every event of the last 30 days that was not delivered everywhere as if it had been delivered now.
 
     Each is kept once, and a webhook that comes for it later is a duplicate. `UsageError` if the key belongs to
-    another account than the lake.
+    another account than the lake, or reads its other mode.
     """
-    info, account = client.source_info(), read_head(storage).account
-    if None not in {info.account, account} and info.account != account:
-        raise UsageError(
-            f"lake {storage.url} holds data of account {account}, but the key belongs to {info.account}. "
-            "Nothing was read or written; use another lake (LOCAL_DATA_DIR), or the other account's key."
-        )
+    info = client.source_info()
+    check_key(storage, read_head(storage), info.account, livemode=info.livemode)
     spec = replace(ENTITIES[EVENTS], listings=({"delivery_success": "false"},))
     window = Window(info.now - (spec.retention_days or 0) * DAY, info.now + 1)
     journal, outcomes = Journal(storage, clock), Counter[str]()

@@ -9,17 +9,20 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import duckdb
 import httpx
 import pytest
 
+from payments_pipeline import layout
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.state.coverage import read_coverage
+from payments_pipeline.state.head import read_head
 from payments_pipeline.storage import LocalStorage
-from tests.e2e.harness import Account, Command, command_in, contents, files_of, logged, spoken
+from tests.e2e.harness import Account, Command, command_in, contents, files_of, logged, refusal, spoken
 
 EVENTS = [
     "bronze_write_complete",
@@ -213,6 +216,17 @@ def test_gc_keeps_bronze_whose_manifest_is_lost(shell: Command, copy: Path) -> N
     stray.write_text("{}\n")
     assert shell.ok("gc", "--min-age-hours", "0").stdout == ""
     assert stray.exists()
+
+
+def test_gc_tells_no_age_by_a_clock_that_was_wrong(shell: Command, copy: Path) -> None:
+    """A run by a clock that was a year ahead would make all bronze a year old: nothing is removed."""
+    with closing(LocalStorage(copy)) as storage:
+        head = read_head(storage)
+        later = head.runs[-1].model_copy(update={"at": datetime.now(UTC) + timedelta(days=365)})
+        storage.put(layout.HEAD, head.noted(later).sealed())
+    before = files_of(copy, "bronze")
+    assert "written in the future" in refusal(shell("gc", "--bronze-days", "90", "--min-age-hours", "0"), 4)
+    assert files_of(copy, "bronze") == before
 
 
 def test_gc_leaves_young_files_alone(shell: Command, copy: Path) -> None:

@@ -86,7 +86,7 @@ class History(RuleBasedStateMachine):
         self.root = Path(tempfile.mkdtemp(dir=self.folder))
         self.subject: Subject | None = None
         self.damaged: frozenset[str] = frozenset()
-        self.open_run: tuple[str, Request, bool] | None = None
+        self.open_runs: dict[str, tuple[str, Request, bool]] = {}
         self.unsettled = 0
 
     @initialize(start=st.sampled_from(STARTS), seed=st.integers(0, 999), born=changes)
@@ -122,12 +122,11 @@ class History(RuleBasedStateMachine):
         """The daily run, in any weather."""
         self.attempt(EVERYTHING, under, publish=True)
 
-    @precondition(lambda self: self.open_run is not None)
-    @rule(under=st.one_of(st.just(QUIET), circumstances))
-    def continues_under_the_same_id(self, under: Circumstances) -> None:
-        """The run that was stopped last is started again under its RUN_ID."""
-        assert self.open_run is not None
-        run_id, request, publish = self.open_run
+    @precondition(lambda self: self.open_runs)
+    @rule(under=st.one_of(st.just(QUIET), circumstances), which=st.integers(0, 9))
+    def continues_under_the_same_id(self, under: Circumstances, which: int) -> None:
+        """Any run that was stopped is started again under its RUN_ID."""
+        run_id, request, publish = [*self.open_runs.values()][which % len(self.open_runs)]
         self.attempt(request, under, publish=publish, run_id=run_id)
 
     @rule(trouble=troubles)
@@ -179,7 +178,6 @@ class History(RuleBasedStateMachine):
         assert rebuilt_differences(self.account, manifest) == []
         assert verified(self.account) > 0
         self.digests.append(digest_of(manifest))
-        self.open_run = None
         self.unsettled = 0
 
     @invariant()
@@ -207,10 +205,10 @@ class History(RuleBasedStateMachine):
         except (Killed, StorageError, SourceError, QualityError) as stopped:
             note(f"  {run_id} stopped: {stopped!r}")
             self._check_excuse(stopped, under)
-            self.open_run = (run_id, request, publish)
+            self.open_runs[run_id] = (run_id, request, publish)
             self.account.wait(LEASE_SECONDS)
         else:
-            self.open_run = None
+            self.open_runs.pop(run_id, None)
             note(f"  {run_id}: {_told(manifest)}")
 
     def _check_excuse(self, stopped: BaseException, under: Circumstances) -> None:

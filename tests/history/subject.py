@@ -22,7 +22,7 @@ from mock_api.world import World
 from payments_pipeline import pipeline
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.extract import Fetching
-from payments_pipeline.flow import Quiet
+from payments_pipeline.flow import Clock, Quiet
 from payments_pipeline.lake import Lake, VerifiedFiles
 from payments_pipeline.pipeline import Account
 from payments_pipeline.session import steady_clock
@@ -123,7 +123,7 @@ class Circumstances:
     """Under what a run takes place. Quiet is the default: no faults, nobody changes anything meanwhile.
 
     `upsets` are changes (name, aim) that happen one by one before the API calls numbered by their place times
-    `upset_every`, the clock a second later each time. `outage` is the API call from which nothing is answered.
+    `upset_every`, the clock a second later each time. `tolerated` is the share that may be quarantined. `outage` is the API call from which nothing is answered.
     """
 
     page_size: int = 100
@@ -133,6 +133,7 @@ class Circumstances:
     trouble: Trouble | None = None
     upsets: Sequence[tuple[str, int]] = ()
     upset_every: int = 3
+    tolerated: float = 0.0
 
     @property
     def quiet(self) -> bool:
@@ -199,7 +200,7 @@ class Subject:
         try:
             with (
                 self.opened(under.trouble) as lake,
-                self._client(under) as client,
+                self._client(under, lake.clock) as client,
                 pipeline.opened(
                     lake, run_id or self.new_id(), account=Account(client.source_info())
                 ) as opened,
@@ -207,7 +208,7 @@ class Subject:
                 run = pipeline.extract(lake, opened, request, Fetching(client, 1, under.safety_seconds))
                 if publish:
                     staged = pipeline.transform(lake, run)
-                    run = pipeline.check_and_publish(lake, staged, max_quarantine_share=0.0)
+                    run = pipeline.check_and_publish(lake, staged, max_quarantine_share=under.tolerated)
                 return run.manifest
         finally:
             self.stage.during(None)
@@ -239,7 +240,7 @@ class Subject:
         self.runs += 1
         return f"run-{self.runs:04d}"
 
-    def _client(self, under: Circumstances) -> StripeClient:
+    def _client(self, under: Circumstances, clock: Clock) -> StripeClient:
         time = Impatience()
         options = ClientOptions(
             base_url=self.url,
@@ -248,7 +249,7 @@ class Subject:
             rate=1000.0,
             connections=1,
         )
-        return StripeClient(options, self.ticks, monotonic=time, sleep=time.sleep)
+        return StripeClient(options, clock, monotonic=time, sleep=time.sleep)
 
     def _script(self, under: Circumstances) -> Script:
         rules = UNSTEADY.rules if under.unsteady else ()

@@ -13,6 +13,7 @@ from payments_pipeline import pipeline
 from payments_pipeline.errors import CorruptObject, ModelError, PipelineError, QualityError, StorageError
 from payments_pipeline.lake import Lake
 from payments_pipeline.maintenance import collect_garbage, verify_lake
+from payments_pipeline.oltp.from_lake import PublishedObjects
 from payments_pipeline.retention import Retention
 from payments_pipeline.state.head import commit
 from payments_pipeline.state.manifest import read_manifest, write_manifest
@@ -346,3 +347,20 @@ class _Undeletable(LocalStorage):
     def delete(self, key: str) -> None:
         """Fail."""
         raise StorageError(f"the plug was pulled before {key} was deleted")
+
+
+def test_what_was_deleted_is_not_taken_for_an_id_alone(tmp_path: Path, clock: Clock) -> None:
+    """Silver knows what it was; a table filled from what bronze is left would not, and is refused."""
+    gone = b'{"id": "ch_00000001", "object": "charge", "deleted": true}'
+    with open_small_lake(tmp_path / "lake", clock=clock) as lake:
+        land(lake, "first", [page([charge(1)], seen=0)])
+        publish(lake, "first")
+        clock.forward(90 * DAY)
+        land(lake, "second", [page([gone], seen=90 * DAY, source="absent")])
+        publish(lake, "second")
+        both = [found.text for found in PublishedObjects(lake, ["charges"]).read("charges")]
+        collect_garbage(lake, min_age_seconds=-CENTURIES, dry_run=False, retention=Retention(bronze=30))
+        assert rows(lake, "select is_deleted, created_at is null from silver.charges") == [(True, False)]
+        with pytest.raises(StorageError, match=r"1 charges whose bronze is gone"):
+            list(PublishedObjects(lake, ["charges"]).read("charges"))
+    assert len(both) == 2

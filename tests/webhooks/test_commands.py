@@ -128,3 +128,12 @@ def test_catch_up_is_for_the_lakes_own_account(tmp_path: Path, small: Account) -
         command = command_in(tmp_path, LOCAL_DATA_DIR=str(lake), MOCK_API_BASE_URL=other.url)
         assert "another" in refusal(command("catch-up"), 2)
     assert not list(lake.glob("bronze/*/entity=webhook_events"))
+
+
+def test_catch_up_is_for_the_lakes_own_mode(tmp_path: Path, small: Account) -> None:
+    """A test key of the live lake's own account is refused likewise: a run would take what it reads for deleted."""
+    lake = tmp_path / "lake"
+    run(lake, small, environ={"STRIPE_API_KEY": "sk_test_as_live_key"})
+    command = command_in(tmp_path, LOCAL_DATA_DIR=str(lake), MOCK_API_BASE_URL=small.url)
+    assert "holds live data" in refusal(command("catch-up"), 2)
+    assert not list(lake.glob("bronze/*/entity=webhook_events"))
