@@ -17,11 +17,12 @@ import pyarrow.parquet as pq
 
 from payments_pipeline import layout
 from payments_pipeline.bronze import OBSERVED_FORMAT, file_sha256
-from payments_pipeline.errors import CorruptObject, ObjectMissing
+from payments_pipeline.errors import CorruptObject, ObjectMissing, UsageError
 from payments_pipeline.flow import EPOCH_DT
 from payments_pipeline.lake import Lake
 from payments_pipeline.screen import LAST_SECOND
 from payments_pipeline.state.documents import Document, load
+from payments_pipeline.state.manifest import all_runs, read_manifests
 from payments_pipeline.storage import Storage
 from payments_pipeline.transform.reconciliation import (
     FLAGS,
@@ -96,8 +97,10 @@ class Reconciliation(Document):
 def reconcile(lake: Lake, period: Period) -> tuple[Reconciliation, Path]:
     """What the comparison found, and a scratch file of the relation; see `transform/reconciliation.py`.
 
-    Call it where nothing is being published: silver is read as it stands.
+    Call it where nothing is being published: silver is read as it stands. `UsageError` if retention has removed what
+    was received in that time.
     """
+    _check_kept(lake.storage, _since(period))
     lake.show_published()
     scratch = lake.storage.scratch()
     lake.engine.show(
@@ -205,12 +208,28 @@ class _Event(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Event)
 
 
+def _since(period: Period) -> str:
+    """The first date on which something of the period may have been received."""
+    return f"{period.start - timedelta(days=1):%Y-%m-%d}"
+
+
+def _check_kept(storage: Storage, since: str) -> None:
+    runs = read_manifests(storage, all_runs(storage)).values()
+    keys = (part.key for run in runs for part in run.extract.expired if part.key.startswith(layout.WEBHOOKS))
+    last = max((key.removeprefix(f"{layout.WEBHOOKS}dt=")[:10] for key in keys), default="")
+    if last >= since:
+        raise UsageError(
+            f"webhooks received until {last} were removed ('gc --bronze-days'): a period that begins before that, or on "
+            "the day after, cannot be compared any more. Nothing was written; let it begin later (--from)."
+        )
+
+
 def _received(storage: Storage, period: Period) -> Iterator[dict[str, object]]:
     """The events of the period that were received, except those that are in no feed of this account.
 
     These are thin events, and events of connected accounts.
     """
-    for kept in _kept(storage, f"{period.start - timedelta(days=1):%Y-%m-%d}"):
+    for kept in _kept(storage, _since(period)):
         try:
             event = _decoder.decode(kept.event)
         except msgspec.DecodeError:

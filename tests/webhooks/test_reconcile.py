@@ -9,16 +9,18 @@ from typing import Any
 import pytest
 
 from mock_api.gateway import encoded
-from payments_pipeline.errors import CorruptObject
+from payments_pipeline.errors import CorruptObject, UsageError
 from payments_pipeline.flow import Quiet
 from payments_pipeline.inspect import consistently, run_query
+from payments_pipeline.maintenance import collect_garbage
+from payments_pipeline.retention import Retention
 from payments_pipeline.session import open_existing, open_for_reading
 from payments_pipeline.storage import LocalStorage
 from payments_pipeline.transform.reconciliation import FLAGS
 from payments_pipeline.webhooks.event import received
 from payments_pipeline.webhooks.journal import Journal
 from payments_pipeline.webhooks.reconcile import Period, Reconciliation, publish_reconciliation, reconcile
-from tests.e2e.harness import Account, files_of, settings_for
+from tests.e2e.harness import Account, files_of, run, settings_for
 
 Event = dict[str, Any]
 Change = Callable[[list[Event]], None]
@@ -241,3 +243,13 @@ def test_the_reports_say_what_was_found(copy: Path, small: Account) -> None:
     text = stem.with_suffix(".md").read_text()
     assert "do not agree" in text
     assert f"| 1 | `is_missing` | in the feed, and no webhook brought it | `{events[0]['id']}` |" in text
+
+
+def test_what_retention_removed_is_not_called_missing(copy: Path, small: Account) -> None:
+    """The index still knows them, and would take them for duplicates if they were sent again: the period is refused."""
+    deliver(copy, small, events_of(small))
+    run(copy, small, environ={"RUN_ID": "rolled"})
+    with open_existing(settings_for(copy), small.now, Quiet()) as opened:
+        collect_garbage(opened, min_age_seconds=-1e9, dry_run=False, retention=Retention(bronze=0))
+    with pytest.raises(UsageError, match=r"were removed \('gc --bronze-days'\)"):
+        compared(copy, small)
