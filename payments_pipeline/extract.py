@@ -200,7 +200,7 @@ class Extraction:
         write_manifest(self._lake.storage, self.manifest)
         line = RunLine.of(self.manifest, self._lake.clock())
         # Whoever takes over later reads these parts, and observes what is newer than they are.
-        commit(self._lake.storage, self._lease, lambda head: head.noted(line))
+        commit(self._lake.storage, self._lease, lambda head: head.noted(line) if parts else head)
         for name in dict.fromkeys(each.entity for each in written):
             windows = [window for each in written if each.entity == name for window in each.counts.windows]
             self._extend(name, [Window(start, end) for start, end in windows])
@@ -222,8 +222,8 @@ class Extraction:
     def _changed(self, parts: Sequence[BronzePart], notices: Notices) -> list[Job]:
         """Retrievals of every object that an event not yet in silver names, unless this run has read it anyway.
 
-        What this run has read was read after its ceiling was frozen and the journal was rolled, so it is newer
-        than any of these events.
+        What this process has read was read after the journal was rolled and the events were listed, so it is newer than
+        any of these events. What an earlier attempt has read may not be: it is noted as read only when that is made good.
         """
         files = [*self._files(parts, EVENTS), *notices.files]
         return self._retrievals(self._lake.engine.changed_ids(ENTITIES[EVENTS], files))

@@ -138,8 +138,9 @@ def steady_clock(clock: Clock, head: Head, reporter: Reporter) -> Clock:
     def steady() -> datetime:
         nonlocal ahead, last
         with lock:
-            ahead = max(ahead, last - clock())
-            last = max(last, clock() + ahead)
+            read = clock()
+            ahead = max(ahead, last - read)
+            last = read + ahead
             return last
 
     return steady

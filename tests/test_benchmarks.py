@@ -69,8 +69,8 @@ def test_building_is_measured_beside_its_floor_and_on_longer_histories(tmp_path:
     """Floor, our build and the inferred way give the same rows; a day's run is shown for every history."""
     printed, found = _run("transform", tmp_path, "--days", "3", "--per-day", "50")
     kinds = [each["kind"] for each in found["scenes"][0]["results"]]
-    assert kinds == ["floor", "floor", "ours", "ours", "peer"]
+    assert kinds == ["floor", "floor", "floor", "ours", "ours", "peer"]
     assert {each["rows"] for each in found["scenes"][0]["results"]} == {150}
     assert [each["days"] for each in found["conditions"]["histories"]] == [3]
     assert "3 days: silver alone takes" in printed
-    assert _bars(tmp_path / "transform.svg") == 5 + 1
+    assert _bars(tmp_path / "transform.svg") == 6 + 1

@@ -34,7 +34,10 @@ _LATEST = 'row_number() over (partition by data.id order by meta.observed_at des
 
 
 def floor(lake: Path, out: Path, *, in_order: bool = True) -> int:
-    """One DuckDB statement for silver's charges: declared columns, latest per id, a file a day, in the order of their ids."""
+    """One DuckDB statement for silver's charges: declared columns, latest per id, a file a day, sorted by their ids.
+
+    Most files keep the order in which the rows are handed over; that DuckDB's partitioned copy keeps it is not promised.
+    """
     spec = ENTITIES["charges"]
     kind = duckdb_type({**spec.columns, "deleted": "BOOLEAN"})
     columns = ", ".join(f'data."{name}" as "{name}"' for name in spec.columns)

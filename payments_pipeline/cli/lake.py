@@ -116,10 +116,11 @@ def gc(context: click.Context, /, dry_run: bool, min_age_hours: float, lake: str
     """
     retention = Retention(**{name.removesuffix("_days"): value for name, value in days.items()})
     with open_existing(settings_of(context, lake), now, Quiet()) as opened:
-        if opened.clock() - now() > timedelta(minutes=1):
+        if not dry_run and opened.clock() - now() > timedelta(minutes=1):
             raise StorageError(
-                f"by this machine's clock, {opened.storage.url} was last written in the future: what is old cannot be "
-                "told. Nothing was removed; set the clock right, or wait until that time has come."
+                f"{opened.storage.url} was last written at {opened.clock():%Y-%m-%d %H:%M} UTC, which has not come by this "
+                "machine's clock: one of the two clocks was wrong, and what is old cannot be told. Nothing was removed; "
+                "set the clock if it is this one, or wait until then ('status' lists the runs; docs/runbook.md)."
             )
         removed = collect_garbage(
             opened, min_age_seconds=min_age_hours * 3600, dry_run=dry_run, retention=retention

@@ -168,5 +168,11 @@ def _remade(storage: Storage) -> Head:
         ),
         publishing=last.run_id if last is not None and passed and last.publish is None else None,
         published=published[-1].run_id if published else None,
-        runs=tuple(RunLine.of(run, run.started_at) for run in runs)[-_REMEMBERED_RUNS:],
+        runs=tuple(RunLine.of(run, _last_seen(run)) for run in runs)[-_REMEMBERED_RUNS:],
     )
+
+
+def _last_seen(run: Manifest) -> datetime:
+    """When the run last wrote, as far as its manifest tells."""
+    steps = (run.extract, run.transform, run.publish)
+    return max([run.started_at, *(step.finished_at for step in steps if step and step.finished_at)])

@@ -219,8 +219,8 @@ def _check_kept(storage: Storage, since: str) -> None:
     last = max((key.removeprefix(f"{layout.WEBHOOKS}dt=")[:10] for key in keys), default="")
     if last >= since:
         raise UsageError(
-            f"webhooks received until {last} were removed ('gc --bronze-days'): a period that begins before that, or on "
-            "the day after, cannot be compared any more. Nothing was written; let it begin later (--from)."
+            f"webhooks received until {last} were removed ('gc --bronze-days'): a period that begins then, before, or on "
+            "the day after cannot be compared any more. Nothing was written; let it begin later (--from)."
         )
 
 

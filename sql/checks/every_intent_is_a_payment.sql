@@ -40,11 +40,12 @@ left join attempts
     on payment_intents.payment_intent_id = attempts.payment_intent_id
 left join payments
     on payment_intents.latest_charge_id = payments.charge_id
-anti join denied on payment_intents.latest_charge_id = denied.charge_id
+left join denied on payment_intents.latest_charge_id = denied.charge_id
 where
     attempts.latest_count is distinct from 1
     or (
         payment_intents.latest_charge_id is not null
+        and denied.charge_id is null
         and payments.payment_intent_id
             is distinct from payment_intents.payment_intent_id
     )

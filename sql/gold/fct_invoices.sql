@@ -1,5 +1,5 @@
 /*
-description = "One row per invoice, with what became of it and the payment that settles it."
+description = "One row per invoice, with what became of it and the payment made for it."
 grain = ["invoice_id"]
 partition_by = "created_at"
 scope = "linked"

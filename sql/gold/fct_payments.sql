@@ -83,6 +83,10 @@ payment_intents as (
     select * from silver.payment_intents where not is_deleted
 ),
 
+denied as (
+    select charge_id from silver.charges where is_deleted
+),
+
 invoice_payments as (
     select * from silver.invoice_payments where not is_deleted
 ),
@@ -135,19 +139,19 @@ attempts as (
 
         charges.amount_minor,
         charges.captured_minor,
-        -- Stripe counts what a final capture lets go as refunded, but not where captures are several.
-        case
-            when charges.multicapture_status is not distinct from 'available' then cast(0 as bigint)
-            else
-                greatest(
-                    least(charges.refunded_minor, charges.amount_minor - charges.captured_minor),
-                    0
-                )
-        end as released_minor,
+        -- Stripe counts what a final capture lets go as refunded, but not where captures are several:
+        -- there only what is more than was ever captured can be that.
+        greatest(
+            case
+                when charges.multicapture_status is not distinct from 'available'
+                    then charges.refunded_minor - charges.captured_minor
+                else least(charges.refunded_minor, charges.amount_minor - charges.captured_minor)
+            end,
+            0
+        ) as released_minor,
         charges.refunded_minor as returned_minor,
 
         coalesce(charges.status = 'succeeded' and charges.captured_minor > 0, false) as is_captured,
-        charges.is_refunded and charges.captured_minor > 0 as is_refunded,
         charges.is_disputed,
 
         charges.created_at,
@@ -178,7 +182,6 @@ unattempted as (
         cast(0 as bigint) as returned_minor,
 
         false as is_captured,
-        false as is_refunded,
         false as is_disputed,
 
         payment_intents.created_at,
@@ -186,8 +189,11 @@ unattempted as (
     from payment_intents
     anti join charges
         on payment_intents.payment_intent_id = charges.payment_intent_id
-    -- An intent whose charge is merely missing from the lake has no row: a check finds it.
-    where payment_intents.latest_charge_id is null
+    -- An intent whose charge is merely missing from the lake has no row, and a check finds it; one whose
+    -- charge the source denies has nothing else to be known by.
+    where
+        payment_intents.latest_charge_id is null
+        or payment_intents.latest_charge_id in (select charge_id from denied)
 ),
 
 payments as (
@@ -274,7 +280,8 @@ select
     payments.attempt_number is not distinct from payments.attempt_count
     or payments.attempt_count = 0 as is_latest_attempt,
     payments.is_captured,
-    payments.is_refunded,
+    payments.captured_minor > 0
+    and payments.returned_minor - payments.released_minor >= payments.captured_minor as is_refunded,
     payments.is_disputed,
 
     payments.created_at,

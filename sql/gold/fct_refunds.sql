@@ -31,7 +31,7 @@ status = "pending, requires_action, succeeded, failed or canceled"
 reason = "duplicate, fraudulent, requested_by_customer, expired_uncaptured_charge or NULL"
 failure_reason = "Why it failed"
 destination_type = "Where the money goes"
-amount_minor = "What is given back, minor units of currency, positive"
+amount_minor = "What is given back, or let go, minor units of currency, positive"
 settlement_currency = "Currency of the balance it is taken from; NULL where the ledger has none or two"
 settled_minor = "Gross change of the balance, minor units of settlement_currency, negative"
 fee_minor = "Fees taken, minor units of settlement_currency"
@@ -87,7 +87,12 @@ select
 
     refunds.failure_balance_transaction_id is not null as is_returned,
     coalesce(own.reporting_category = 'partial_capture_reversal', false)
-    or (refunds.balance_transaction_id is null and coalesce(charges.captured_minor = 0, false)) as is_release,
+    or coalesce(
+        refunds.balance_transaction_id is null
+        and refunds.status = 'succeeded'
+        and refunds.amount_minor <= charges.amount_minor - charges.captured_minor,
+        false
+    ) as is_release,
 
     refunds.created_at,
 from refunds

@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 from payments_pipeline import publish
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import SourceError
+from payments_pipeline.state.head import read_head
 from payments_pipeline.state.manifest import Request
 from tests.history.checks import disagreements, rebuilt_differences
 from tests.history.machine import HOUR, LEASE_SECONDS
@@ -31,7 +32,7 @@ def test_the_older_of_two_stopped_runs_goes_on(opening: Opening) -> None:
     with pytest.raises(SourceError):
         account.run(under=AFTER_THE_LISTS, run_id="older")
     account.wait(2 * DAY)
-    account.change(*NOTES)
+    account.change(*NOTES, ("a dispute", 2))
     account.wait(2 * HOUR)
     with pytest.raises(SourceError):
         account.run(under=AFTER_THE_LISTS, run_id="newer")
@@ -88,7 +89,7 @@ def test_a_publication_that_another_run_finishes(opening: Opening, monkeypatch: 
     account.change(*NOTES)
     account.wait(2 * HOUR)
     with suppress(Killed):
-        account.run(under=Circumstances(safety_seconds=600, trouble=Trouble(24)), run_id="early")
+        account.run(under=Circumstances(safety_seconds=600, trouble=Trouble(36)), run_id="early")
     account.wait(LEASE_SECONDS)
     start = account.clock() - 10 * DAY
     backfill = Request(entities=tuple(ENTITIES), start=start, end=start + DAY, backfill=True)
@@ -96,6 +97,8 @@ def test_a_publication_that_another_run_finishes(opening: Opening, monkeypatch: 
         dying.setattr(publish, "_list_partitions", _dies)
         with pytest.raises(Killed):
             account.run(backfill, BRIEF)
+    with account.opened() as lake:
+        assert read_head(lake.storage).publishing is not None
     account.wait(LEASE_SECONDS)
     with pytest.raises(SourceError):
         account.run(under=AFTER_THE_LISTS, run_id="early")
