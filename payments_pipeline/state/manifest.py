@@ -246,11 +246,11 @@ def published_until(runs: Iterable[Manifest]) -> dict[str, int]:
     """For each run of which something is published, the last epoch whose bronze is: what it landed later, when it went on, waits."""
     until: dict[str, int] = {}
     for run in runs:
-        step = run.transform if run.publish else None
-        built = (
-            run.epoch if step is None or step.epoch is None else step.epoch
-        )  # another may have published it
-        for name in step.consumed if step else ():
+        if run.publish is None or run.transform is None:
+            continue
+        step = run.transform
+        built = run.epoch if step.epoch is None else step.epoch  # another process may have published it
+        for name in step.consumed:
             until[name] = max(until.get(name, 0), built)
     return until
 
