@@ -225,7 +225,9 @@ def test_gc_tells_no_age_by_a_clock_that_was_wrong(shell: Command, copy: Path) -
         later = head.runs[-1].model_copy(update={"at": datetime.now(UTC) + timedelta(days=365)})
         storage.put(layout.HEAD, head.noted(later).sealed())
     before = files_of(copy, "bronze")
-    assert "has not come by this machine" in refusal(shell("gc", "--bronze-days", "90", "--min-age-hours", "0"), 4)
+    assert "has not come by this machine" in refusal(
+        shell("gc", "--bronze-days", "90", "--min-age-hours", "0"), 4
+    )
     assert files_of(copy, "bronze") == before
 
 
