@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -92,7 +92,7 @@ class Extraction:
             notices = self._received(request)
             if before.parts:  # what an earlier attempt has read may be older than these events
                 self._land(self._changed(pending, notices))
-                self._land(self._retrievals([(*each, None) for each in sorted({*self._shadowed(pending)})]))
+                self._retrieve({*self._shadowed(pending)})
             self._note(before.parts, observed=True)
             self._land(plan.jobs)
             for _ in range(2):  # once more what came spoilt: its event is not told again
@@ -281,7 +281,10 @@ class Extraction:
         tried: set[tuple[str, str]] = set()
         while missing := self._lacking(pending) - tried:
             tried |= missing
-            self._land(self._retrievals([(name, object_id, None) for name, object_id in sorted(missing)]))
+            self._retrieve(missing)
+
+    def _retrieve(self, found: Collection[tuple[str, str]]) -> None:
+        self._land(self._retrievals([(name, object_id, None) for name, object_id in sorted(found)]))
 
     def _lacking(self, pending: Sequence[BronzePart]) -> set[tuple[str, str]]:
         read = [*pending, *self.manifest.extract.parts]

@@ -59,16 +59,16 @@ def make_plan(  # noqa: PLR0913 - when, twice: as the run sees it, and as it is
     *,
     safety_seconds: int,
     silver: Snapshot | None,
-    now: int | None = None,
+    now: int = 0,
 ) -> Plan:
     """The windows that leave `request` covered and everything that may have changed read again.
 
     Per entity: what is missing, the safety window, and what of the covered past may still change without an
     event saying so. `silver`, as published, tells what is settled by now; None if some bronze is not in it yet.
-    Where events were not read for too long, until `now` if the run was begun long before, all of the covered past, of every entity whatever the request names: the
-    events count as read afterwards. A backfill takes only what is missing.
+    Where events were not read for too long, until `now` if the run was begun long before, all of the covered past, of
+    every entity whatever the request names: the events count as read afterwards. A backfill takes only what is missing.
     """
-    relist = _why_relist(request, coverage, max(ceiling, now or ceiling))
+    relist = _why_relist(request, coverage, max(ceiling, now))
     jobs = []
     for name in ENTITIES if relist else request.entities:
         spec, known = entity(name), coverage[name]

@@ -216,7 +216,7 @@ def _since(period: Period) -> str:
 def _check_kept(storage: Storage, since: str) -> None:
     runs = read_manifests(storage, all_runs(storage)).values()
     keys = (part.key for run in runs for part in run.extract.expired if part.key.startswith(layout.WEBHOOKS))
-    last = max((key.removeprefix(f"{layout.WEBHOOKS}dt=")[:10] for key in keys), default="")
+    last = max(map(_received_on, keys), default="")
     if last >= since:
         raise UsageError(
             f"webhooks received until {last} were removed ('gc --bronze-days'): a period that begins then, before, or on "
@@ -262,8 +262,13 @@ def _kept(storage: Storage, since: str) -> Iterator[Kept]:
             with suppress(ObjectMissing):  # just rolled: it is found below then
                 yield from read_part(storage, key).kept
     for key in rolled_parts(storage):
-        if key.removeprefix(f"{layout.WEBHOOKS}dt=") >= since:
+        if _received_on(key) >= since:
             yield from _lines_of(storage, key)
+
+
+def _received_on(key: str) -> str:
+    """The date of a part of received events."""
+    return key.removeprefix(f"{layout.WEBHOOKS}dt=").partition("/")[0]
 
 
 def _lines_of(storage: Storage, key: str) -> Iterator[Kept]:

@@ -123,7 +123,8 @@ class Circumstances:
     """Under what a run takes place. Quiet is the default: no faults, nobody changes anything meanwhile.
 
     `upsets` are changes (name, aim) that happen one by one before the API calls numbered by their place times
-    `upset_every`, the clock a second later each time. `tolerated` is the share that may be quarantined. `outage` is the API call from which nothing is answered.
+    `upset_every`, the clock a second later each time. `tolerated` is the share that may be quarantined.
+    `outage` is the API call from which nothing is answered.
     """
 
     page_size: int = 100
