@@ -8,7 +8,7 @@ from pathlib import Path
 from payments_pipeline import layout
 from payments_pipeline.bronze import file_sha256
 from payments_pipeline.errors import CorruptObject, ObjectMissing
-from payments_pipeline.flow import Partition, StagedPartition
+from payments_pipeline.flow import Partition, Snapshot, StagedPartition
 from payments_pipeline.lake import Lake
 from payments_pipeline.state.documents import replace
 from payments_pipeline.state.head import Head, RunLine, commit, fence, read_head
@@ -40,9 +40,9 @@ def publish(lake: Lake, lease: Lease, manifest: Manifest) -> Manifest:
     if transform.staged or transform.removed:
         commit(lake.storage, lease, lambda head: head.model_copy(update={"publishing": manifest.run_id}))
         _move(lake.storage, lease, transform)
-    _list_partitions(lake, lease, manifest.run_id, transform)
+    published = _list_partitions(lake, lease, manifest.run_id, transform)
     if transform.staged or transform.removed or not (Path(lake.storage.url) / VIEWS).exists():
-        write_views(lake)
+        _write_views(lake, published)
     concluded = manifest.model_copy(
         update={
             "epoch": lease.epoch,
@@ -55,11 +55,11 @@ def publish(lake: Lake, lease: Lease, manifest: Manifest) -> Manifest:
             ),
         }
     )
-    published = measured(lake.storage, concluded)
-    write_manifest(lake.storage, published)
-    commit(lake.storage, lease, lambda head: _concluded(head, published))
+    written = measured(lake.storage, concluded)
+    write_manifest(lake.storage, written)
+    commit(lake.storage, lease, lambda head: _concluded(head, written))
     discard_staging(lake.storage, manifest.run_id, lease.epoch)
-    return published
+    return written
 
 
 def recover(lake: Lake, lease: Lease) -> str | None:
@@ -82,23 +82,6 @@ def discard_staging(storage: Storage, run_id: str, epoch: int) -> None:
     for info in storage.list(f"{layout.STAGING}run_id={run_id}/"):
         if layout.staged_epoch(info.key) <= epoch:
             storage.delete(info.key)
-
-
-def write_views(lake: Lake) -> None:
-    """Write `lake.duckdb`: a view for every model, over exactly the partitions that are published."""
-    root = Path(lake.storage.url)
-    if not root.is_dir():
-        return
-    published, files = snapshot_of(lake.latest()), {}
-    for model in lake.models.built:
-        partitions = published.get(model.qualified, {})
-        files[model.qualified] = [lake.storage.localize(partitions[dt].key) for dt in sorted(partitions)]
-    if not all(files.values()):
-        for model in lake.models.built:  # the columns of an empty one follow from those that it reads
-            lake.engine.show(model, files[model.qualified][:1])
-    draft = lake.storage.scratch() / f"{uuid.uuid4().hex}-{VIEWS}"
-    lake.engine.write_views(draft, files)
-    lake.storage.adopt(draft, VIEWS)
 
 
 def _move(storage: Storage, lease: Lease, transform: Transform) -> None:
@@ -130,8 +113,8 @@ def _check_moved(storage: Storage, entry: StagedPartition) -> None:
         )
 
 
-def _list_partitions(lake: Lake, lease: Lease, run_id: str, transform: Transform) -> None:
-    """Bring each model's list of partitions up to date; a model nothing happened to keeps its list.
+def _list_partitions(lake: Lake, lease: Lease, run_id: str, transform: Transform) -> Snapshot:
+    """Bring each model's list of partitions up to date, and return them all; a model nothing happened to keeps its list.
 
     Every list was read before the lease is looked at once more, and is replaced only if it is still the same:
     a process that was paused in between cannot put an old list over a newer one.
@@ -151,6 +134,23 @@ def _list_partitions(lake: Lake, lease: Lease, run_id: str, transform: Transform
     for document, expected in changed:
         layer, _, model = document.model.partition(".")
         replace(lake.storage, layout.latest(layer, model), document, expected=expected)
+    return snapshot_of({**latest, **{document.model: document for document, _ in changed}})
+
+
+def _write_views(lake: Lake, published: Snapshot) -> None:
+    """Write `lake.duckdb`: a view for every model, over exactly the partitions that are published."""
+    root = Path(lake.storage.url)
+    if not root.is_dir():
+        return
+    files = {}
+    for model in lake.models.built:
+        partitions = published.get(model.qualified, {})
+        files[model.qualified] = [root / partitions[dt].key for dt in sorted(partitions)]
+        if not partitions:  # its columns are told by its SQL
+            lake.show(published, [model])
+    draft = lake.storage.scratch() / f"{uuid.uuid4().hex}-{VIEWS}"
+    lake.engine.write_views(draft, files)
+    lake.storage.adopt(draft, VIEWS)
 
 
 def _concluded(head: Head, manifest: Manifest) -> Head:
