@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from payments_pipeline.bronze import clean_copies
 from payments_pipeline.entities import ENTITIES, EntitySpec
@@ -49,8 +48,9 @@ def audit(lake: Lake, evidence: Evidence) -> tuple[CheckResult, ...]:
     """
     step = evidence.manifest.transform
     whole = step is None or step.whole or evidence.promised != promises(lake.models)
-    results = _audit_whole(lake, evidence) if whole else _audit_reached(lake, evidence)
-    results += _reconciliation(lake, evidence, whole=whole)
+    received = [spec.name for spec in ENTITIES.values() if _show_received(lake, evidence, spec)]
+    results = _audit_whole(lake, evidence) if whole else _audit_reached(lake, evidence, received)
+    results += _reconciliation(lake, evidence, received, whole=whole)
     results.append(_conservation(evidence))
     results.append(_quarantine_share(evidence))
     results += _freshness(evidence)
@@ -63,7 +63,7 @@ def _audit_whole(lake: Lake, evidence: Evidence) -> list[CheckResult]:
     return results + [_schema(lake, model) for model in lake.models.built]
 
 
-def _audit_reached(lake: Lake, evidence: Evidence) -> list[CheckResult]:
+def _audit_reached(lake: Lake, evidence: Evidence, received: Sequence[str]) -> list[CheckResult]:
     """What is file by file as it was has passed, and of rows that are not there none is bad: neither is asked again.
 
     That a warning was published does not say that it passed, so it is asked in any case.
@@ -72,7 +72,7 @@ def _audit_reached(lake: Lake, evidence: Evidence) -> list[CheckResult]:
     if evidence.after == evidence.before:
         return [_passed(check) for check in checks]
     found = reach(lake, evidence.before, evidence.after)
-    results = list(_undisturbed(lake, evidence, found))
+    results = list(_undisturbed(lake, found, received))
     changed = {model.qualified for model in lake.models.built if found.days([model.qualified])}
     asked = [check for check in checks if check.severity == "warn" or changed.intersection(check.reads)]
     linked = [check for check in asked if check.scope == "linked" and _has_rows(lake, found, check)]
@@ -114,17 +114,16 @@ def _has_rows(lake: Lake, found: Reach, check: Check) -> bool:
     return any(found.shows(lake.models.get(name), lake.models) for name in names)
 
 
-def _undisturbed(lake: Lake, evidence: Evidence, found: Reach) -> Iterator[CheckResult]:
+def _undisturbed(lake: Lake, found: Reach, received: Collection[str]) -> Iterator[CheckResult]:
     """A row differs only if its object was observed (silver), or if such a difference reaches it (linked models)."""
     for model in lake.models.built:
         bad = 0
         if not _is_linked(model):
             continue
         if found.days([model.qualified]):
-            files = _files(lake, evidence, ENTITIES[model.entity]) if model.layer == "silver" else []
             if model.layer != "silver":
                 note_changed(lake, found.before, found.after, model)
-            bad = lake.engine.unexplained(model, files)
+            bad = lake.engine.unexplained(model, observed=model.entity in received)
         yield CheckResult("undisturbed", model.qualified, "fail", bad)
 
 
@@ -182,36 +181,39 @@ def _schema(lake: Lake, model: ModelSpec) -> CheckResult:
     return CheckResult("schema", model.qualified, "fail", len(wrong), tuple(wrong[:_SAMPLE]))
 
 
-def _reconciliation(lake: Lake, evidence: Evidence, *, whole: bool) -> Iterator[CheckResult]:
+def _reconciliation(
+    lake: Lake, evidence: Evidence, received: Iterable[str], *, whole: bool
+) -> Iterator[CheckResult]:
     """Every object of the bronze that went in is in silver, to the minor unit per currency.
 
     Unless the lake is looked at `whole`, only the partitions are read in which the links say that these objects are.
     """
-    for spec in ENTITIES.values():
-        files = _files(lake, evidence, spec)
-        if not files:
-            continue
+    for spec in map(ENTITIES.__getitem__, received):
         model = lake.models.get(f"silver.{spec.name}")
-        lake.show(evidence.after, [model], None if whole else _places(lake, evidence, spec, files))
-        bad = lake.engine.unreconciled(spec, model, files)
+        lake.show(evidence.after, [model], None if whole else _places(lake, evidence, spec))
+        bad = lake.engine.unreconciled(spec, model)
         sample = tuple(", ".join(masked(value) for value in row) for row in bad[:_SAMPLE])
         yield CheckResult("bronze_to_silver", f"silver.{spec.name}", "fail", len(bad), sample)
 
 
-def _places(lake: Lake, evidence: Evidence, spec: EntitySpec, files: Sequence[Path]) -> frozenset[str]:
+def _places(lake: Lake, evidence: Evidence, spec: EntitySpec) -> frozenset[str]:
     links = links_of(lake.models.get(f"silver.{spec.name}"))
     lake.engine.show(links, lake.files(evidence.after.get(links.qualified, {})))
-    return lake.engine.places(spec, files)
+    return lake.engine.places(spec)
 
 
-def _files(lake: Lake, evidence: Evidence, spec: EntitySpec) -> list[Path]:
-    """The bronze that went in: copies without the lines that the build sent to quarantine, if it sent any."""
+def _show_received(lake: Lake, evidence: Evidence, spec: EntitySpec) -> bool:
+    """Let the engine see the bronze of an entity that went in, without the lines that the build sent to quarantine."""
     transform = evidence.manifest.transform
     counts = transform.counts.get(spec.name) if transform else None
     parts = [part for part in evidence.parts if part.entity == spec.name]
     if counts is not None and counts.quarantined:
-        return [path for _, path, _ in clean_copies(lake.storage, spec, parts)]
-    return [lake.storage.localize(part.key) for part in parts]
+        files = [path for _, path, _ in clean_copies(lake.storage, spec, parts)]
+    else:
+        files = [lake.storage.localize(part.key) for part in parts]
+    if files:
+        lake.engine.show_plainly(spec, files)
+    return bool(files)
 
 
 def _conservation(evidence: Evidence) -> CheckResult:

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
-from payments_pipeline.entities import EntitySpec, duckdb_type
+from payments_pipeline.entities import EntitySpec
 from payments_pipeline.errors import ModelError, UsageError
-from payments_pipeline.screen import MAX_RECORD_BYTES
-from payments_pipeline.transform import lines, noted, reach, statements
+from payments_pipeline.transform import lines, noted, reach, reading, statements
 from payments_pipeline.transform.connection import Connection, EngineOptions, about, explained, in_one_line
 from payments_pipeline.transform.engine import BatchCounts, PartitionDigest, Result, UnreadableLines
 from payments_pipeline.transform.models import ModelSpec
@@ -31,6 +30,8 @@ _FILES_AT_ONCE = 25
 """Bronze files whose ids are noted together: what they refer to is in memory until it is noted."""
 _BYTES_IN_MEMORY = 4 * 2**30
 """Bronze of an entity that is larger is read into a file of DuckDB's."""
+_BYTES_READ_ONCE = 64 * 2**20
+"""Bronze that the audit asks several times is kept in memory, if it is not more."""
 _IDS_AT_ONCE = 1_000_000
 """About so many ids are looked through together for those that come twice."""
 _ROWS_SORTED = 3 * 122_880
@@ -77,7 +78,9 @@ class DuckDBEngine:
             return BatchCounts(0, 0)
         try:
             table = self._table_for(spec, files)
-            [(read,)] = self._run(lines.lines(spec, table), _reading_lines(spec, files), in_any_order=True)
+            [(read,)] = self._run(
+                lines.lines(spec, table), reading.parameters(spec, files), in_any_order=True
+            )
         except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
             raise UnreadableLines(f"bronze of {spec.name}: {error}") from error
         self._run(lines.REPEATED)
@@ -208,12 +211,19 @@ class DuckDBEngine:
     def forget_changes(self) -> None:
         self._run("delete from built.changed; delete from built.reached")
 
-    def places(self, spec: EntitySpec, files: Sequence[Path]) -> frozenset[str]:
-        return frozenset(str(dt) for (dt,) in self._run(reach.places(spec.name), _reading_text(files)))
+    def show_plainly(self, spec: EntitySpec, files: Sequence[Path]) -> None:
+        shown = reading.read_plainly(spec, files)
+        if sum(path.stat().st_size for path in files) <= _BYTES_READ_ONCE:
+            table = f"built.{_name(f'lines of {spec.name}')}"
+            self._run(f"create or replace table {table} as {shown}")
+            shown = f"from {table}"
+        self._view(reading.plain_lines(spec.name), shown)
 
-    def unexplained(self, model: ModelSpec, files: Sequence[Path]) -> int:
-        sql = reach.unexplained(model, read=bool(files))
-        [(count,)] = self._run(sql, _reading_text(files) if files else {})
+    def places(self, spec: EntitySpec) -> frozenset[str]:
+        return frozenset(str(dt) for (dt,) in self._run(reach.places(spec.name)))
+
+    def unexplained(self, model: ModelSpec, *, observed: bool) -> int:
+        [(count,)] = self._run(reach.unexplained(model, observed=observed))
         return int(str(count))
 
     def count_new(self, model: ModelSpec, spec: EntitySpec) -> int:
@@ -236,15 +246,13 @@ class DuckDBEngine:
         except duckdb.Error as error:
             raise UsageError(f"the query cannot be run: {in_one_line(error)}") from error
 
-    def unreconciled(
-        self, spec: EntitySpec, model: ModelSpec, files: Sequence[Path]
-    ) -> list[tuple[object, ...]]:
-        return self._run(statements.unreconciled(spec, model), _reading_text(files))
+    def unreconciled(self, spec: EntitySpec, model: ModelSpec) -> list[tuple[object, ...]]:
+        return self._run(statements.unreconciled(spec, model, reading.plain_lines(spec.name)))
 
     def collect_ids(self, spec: EntitySpec, files: Sequence[Path], *, observed: bool) -> None:
-        reading, own, wanted = noted.collect_ids(spec, observed=observed)
+        read, own, wanted = noted.collect_ids(spec, observed=observed)
         for start in range(0, len(files), _FILES_AT_ONCE):
-            self._run(reading, _reading_lines(spec, files[start : start + _FILES_AT_ONCE]))
+            self._run(read, reading.parameters(spec, files[start : start + _FILES_AT_ONCE]))
             self._run(own)
             [(count,)] = self._run(wanted)
             self._note_wanted(int(str(count)))
@@ -262,7 +270,7 @@ class DuckDBEngine:
         return [(str(entity), str(object_id)) for entity, object_id in rows]
 
     def changed_ids(self, spec: EntitySpec, files: Sequence[Path]) -> Sequence[tuple[str, str, int | None]]:
-        rows = self._run(noted.changed_ids(), _reading_lines(spec, files)) if files else []
+        rows = self._run(noted.changed_ids(), reading.parameters(spec, files)) if files else []
         return [
             (str(entity), str(object_id), None if gone is None else int(str(gone)))
             for entity, object_id, gone in rows
@@ -270,14 +278,14 @@ class DuckDBEngine:
 
     def shadowed_ids(self, spec: EntitySpec, files: Sequence[Path]) -> Sequence[tuple[str, str]]:
         sql = noted.shadowed_ids(spec) if files else None
-        rows = self._run(sql, _reading_lines(spec, files)) if sql else []
+        rows = self._run(sql, reading.parameters(spec, files)) if sql else []
         return [(str(entity), str(object_id)) for entity, object_id in rows]
 
     def unread_ids(
         self, spec: EntitySpec, files: Sequence[Path], *, unsettled: bool = False
     ) -> Sequence[str]:
         sql = noted.unread_ids(spec, unsettled=unsettled)
-        return [str(row[0]) for row in self._run(sql, _reading_lines(spec, files))] if files else []
+        return [str(row[0]) for row in self._run(sql, reading.parameters(spec, files))] if files else []
 
     def unobserved_ids(
         self, model: ModelSpec, spec: EntitySpec, since: int, *, unsettled: bool = False
@@ -383,18 +391,3 @@ class DuckDBEngine:
     ) -> list[tuple[object, ...]]:
         with explained("the transformation"):
             return self._connection.run(sql, parameters or {}, in_any_order=in_any_order).rows
-
-
-def _reading_lines(spec: EntitySpec, files: Sequence[Path]) -> dict[str, object]:
-    """Parameters for reading bronze lines with declared columns, so that nothing is inferred."""
-    columns = {
-        "data": duckdb_type({**spec.columns, "deleted": "BOOLEAN"}),
-        "meta": 'STRUCT("observed_at" VARCHAR, "source" VARCHAR, "offset" BIGINT, "deleted_at" BIGINT)',
-    }
-    return {**_reading_text(files), "columns": columns}
-
-
-def _reading_text(files: Sequence[Path]) -> dict[str, object]:
-    """Parameters for reading bronze, in buffers that hold the longest line there can be: to touch more memory takes time."""
-    size = min(max([2**20, *(path.stat().st_size for path in files)]), 2 * MAX_RECORD_BYTES)
-    return {"files": [str(file) for file in files], "size": size}

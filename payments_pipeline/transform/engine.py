@@ -134,11 +134,17 @@ class Engine(Protocol):
     def forget_changes(self) -> None:
         """Nothing is changed, nothing reached."""
 
-    def places(self, spec: EntitySpec, files: Sequence[Path]) -> frozenset[str]:
-        """The `dt`s at which the links shown have the objects of these bronze files."""
+    def show_plainly(self, spec: EntitySpec, files: Sequence[Path]) -> None:
+        """Let `places`, `unexplained` and `unreconciled` see the lines of these bronze files, read without declared columns."""
 
-    def unexplained(self, model: ModelSpec, files: Sequence[Path]) -> int:
-        """How many noted changes of a silver model are of objects not in these bronze files; of another, not reached."""
+    def places(self, spec: EntitySpec) -> frozenset[str]:
+        """The `dt`s at which the links shown have the objects of the lines shown."""
+
+    def unexplained(self, model: ModelSpec, *, observed: bool) -> int:
+        """How many noted changes of a linked model were not reached; of a silver one, are of objects not in the lines shown.
+
+        Unless lines of its entity were `observed`, that is all of them.
+        """
 
     def count_new(self, model: ModelSpec, spec: EntitySpec) -> int:
         """How many objects of `bronze.<entity>` the partitions that were just merged with did not hold."""
@@ -149,12 +155,10 @@ class Engine(Protocol):
     def query(self, sql: str) -> Result:
         """Run one statement over what is shown; `UsageError` if the engine refuses it."""
 
-    def unreconciled(
-        self, spec: EntitySpec, model: ModelSpec, files: Sequence[Path]
-    ) -> list[tuple[object, ...]]:
-        """What differs between bronze files, read without declared columns, and the silver model shown.
+    def unreconciled(self, spec: EntitySpec, model: ModelSpec) -> list[tuple[object, ...]]:
+        """What differs between the lines and the silver model that are shown.
 
-        A row per (created date, currency): objects and sum of amounts in the files' latest states, and in silver.
+        A row per (created date, currency): objects and sum of amounts in the lines' latest states, and in silver.
         """
 
     def collect_ids(self, spec: EntitySpec, files: Sequence[Path], *, observed: bool) -> None:

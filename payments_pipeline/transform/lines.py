@@ -6,7 +6,8 @@ import calendar
 
 from payments_pipeline.entities import EntitySpec, duckdb_type
 from payments_pipeline.flow import EPOCH_DT
-from payments_pipeline.transform.statements import READ, name, text
+from payments_pipeline.transform.reading import READ
+from payments_pipeline.transform.statements import name, text
 
 
 def empty_bronze(spec: EntitySpec) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from payments_pipeline.entities import ENTITIES, EntitySpec, Reference
 from payments_pipeline.transform.models import ModelSpec
-from payments_pipeline.transform.statements import READ, READ_LENIENTLY, name, text
+from payments_pipeline.transform.reading import READ, READ_LENIENTLY
+from payments_pipeline.transform.statements import name, text
 from payments_pipeline.transform.statements import unsettled as is_unsettled
 
 NOTED = """

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from payments_pipeline.flow import EPOCH_DT
 from payments_pipeline.transform.models import ModelSpec
-from payments_pipeline.transform.statements import READ_AS_TEXT, built_table, dt_of, hashable, name, text
+from payments_pipeline.transform.reading import plain_lines
+from payments_pipeline.transform.statements import built_table, dt_of, hashable, name, text
 
 TABLES = """
 create table built.changed (model varchar, object ubigint);
@@ -165,24 +166,23 @@ order by {", ".join(["_dt", *(name(column) for column in model.grain)])}
 """
 
 
-def unexplained(model: ModelSpec, *, read: bool) -> str:
-    """Noted changes of the model that nothing accounts for: a silver row's object must be in the bronze files read."""
+def unexplained(model: ModelSpec, *, observed: bool) -> str:
+    """Noted changes of the model that nothing accounts for: a silver row's object must be among the lines `observed`."""
     cause = "select object from built.reached"
     if model.layer == "silver":
-        ids = hashed("json_extract_string(line, '$.data.id')")
-        observed = f"select {ids} from {READ_AS_TEXT}"
-        cause = observed if read else "select null::ubigint where false"
+        cause = _observed(model.entity) if observed else "select null::ubigint where false"
     return f"select count(*) from built.changed where model = {text(model.qualified)} and object not in ({cause})"
 
 
-def places(spec_name: str) -> str:
-    """The partitions in which the lake has the objects of the bronze files."""
-    ids = hashed("json_extract_string(line, '$.data.id')")
-    return (
-        f"select distinct dt from links.{name(spec_name)} where object in (select {ids} from {READ_AS_TEXT})"
-    )
+def places(entity: str) -> str:
+    """The partitions in which the lake has the objects of the lines that are shown."""
+    return f"select distinct dt from links.{name(entity)} where object in ({_observed(entity)})"
 
 
 def is_reached(model: ModelSpec) -> str:
     """A condition on a row of a silver or linked model."""
     return f"{hashed(name(model.key))} in (from built.reached)"
+
+
+def _observed(entity: str) -> str:
+    return f"select {hashed('id')} from {plain_lines(entity)}"

@@ -1,4 +1,4 @@
-"""The SQL that surrounds a model's own SELECT: reading bronze, merging silver, digests. Pure text."""
+"""The SQL that surrounds a model's own SELECT: merging silver, digests, writing. Pure text."""
 
 from __future__ import annotations
 
@@ -7,18 +7,6 @@ from collections.abc import Mapping
 from payments_pipeline.entities import ENTITIES, EntitySpec
 from payments_pipeline.flow import EPOCH_DT
 from payments_pipeline.transform.models import ModelSpec
-
-READ = (
-    "read_json($files, columns = $columns, format = 'newline_delimited', records = true, "
-    "maximum_object_size = $size)"
-)
-READ_LENIENTLY = READ.replace("records = true", "records = true, ignore_errors = true")
-"""For looking around only: a line that cannot be read is skipped here, and quarantined by the build."""
-READ_AS_TEXT = (
-    "read_csv($files, columns = {'line': 'VARCHAR'}, auto_detect = false, header = false, "
-    r"delim = E'\x01', quote = '', escape = '', comment = '', new_line = '\n', max_line_size = $size, buffer_size = $size)"
-)
-"""Lines as they are, for looking at them on another path than the one that builds; no line holds a control character."""
 
 
 def name(identifier: str) -> str:
@@ -152,19 +140,26 @@ def written(model: ModelSpec, dt: str, path: str) -> str:
     )
 
 
-def unreconciled(spec: EntitySpec, model: ModelSpec) -> str:
-    """Where the files' latest states and silver differ, per created date and currency.
+def unreconciled(spec: EntitySpec, model: ModelSpec, plain_lines: str) -> str:
+    """Where the latest states of the lines and silver differ, per created date and currency.
 
-    The lines are read as plain JSON, on another path than the one that built silver. An object of which only
-    the deletion was observed carries no date or amount, and is compared by its id alone. One that silver knows
-    from a newer observation is left out: the files are those of an old run that went on.
+    An object of which only the deletion was observed carries no date or amount, and is compared by its id alone. One
+    that silver knows from a newer observation is left out: the lines are those of an old run that went on.
     """
-    amount, currency = spec.amount or ("none", "none")
-    silver_amount = f"silver.{amount.removeprefix('amount_')}_minor" if spec.amount else "null::bigint"
+    silver_amount = (
+        f"silver.{spec.amount[0].removeprefix('amount_')}_minor" if spec.amount else "null::bigint"
+    )
     silver_currency = "silver.currency" if spec.amount else "null::varchar"
     key = name(model.grain[0])
     return f"""
-{_plain_latest(amount, currency)},
+with latest as (
+    select *, max(seen) over (partition by id) as newest
+    from {plain_lines}
+    qualify row_number() over (
+        partition by id
+        order by gone, seen desc, place desc, position desc, created desc, amount desc, currency desc
+    ) = 1
+),
 current as (
     select latest.*
     from latest
@@ -202,39 +197,6 @@ full join held
     on received.day is not distinct from held.day and received.currency is not distinct from held.currency
 where received.objects is distinct from held.objects or received.total is distinct from held.total
 """
-
-
-def _plain_latest(amount: str, currency: str) -> str:
-    """The beginning of a statement: `latest`, one row per id of the lines read as plain JSON."""
-    return f"""
-with texts as (
-    select json_extract_string(line, [
-        '$.data.id', '$.data.created', '$.data.deleted', '$.data.{amount}', '$.data.{currency}',
-        '$.meta.observed_at', '$.meta.source', '$.meta.offset'
-    ]) as found
-    from {READ_AS_TEXT}
-),
-lines as (
-    select
-        found[1] as id,
-        found[2]::bigint as created,
-        coalesce(found[3]::boolean, false) as gone,
-        found[4]::bigint as amount,
-        found[5] as currency,
-        found[6] as seen,
-        case found[7] when 'list' then 1 else 2 end as place,
-        found[8]::bigint as position
-    from texts
-),
-latest as (
-    select *, max(seen) over (partition by id) as newest
-    from lines
-    qualify row_number() over (
-        partition by id
-        order by gone, seen desc, place desc, position desc, created desc, amount desc, currency desc
-    ) = 1
-)
-""".strip()
 
 
 def unsettled(spec: EntitySpec) -> str:

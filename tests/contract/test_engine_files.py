@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -56,7 +57,7 @@ def test_a_line_may_be_as_long_as_its_file(bench: Bench) -> None:
         bench.forget()
         bench.merge(lines)
         assert bench.rows("length(metadata ->> 'note')") == [(widths[number],) for number in batch]
-        assert bench.engine.unreconciled(CHARGES, SILVER, [bench.file(lines)]) == []
+        assert _unreconciled(bench, bench.file(lines)) == []
 
 
 def test_lines_that_cannot_be_read_are_told(bench: Bench) -> None:
@@ -73,10 +74,16 @@ def test_lines_that_cannot_be_read_are_told(bench: Bench) -> None:
             bench.engine.load_bronze(CHARGES, [path])
 
 
+def _unreconciled(bench: Bench, path: Path) -> list[tuple[object, ...]]:
+    """What differs between a file's lines and the silver that is shown."""
+    bench.engine.show_plainly(CHARGES, [path])
+    return bench.engine.unreconciled(CHARGES, SILVER)
+
+
 def _reconciled(bench: Bench, lines: Sequence[Line], published: Sequence[Line]) -> list[tuple[object, ...]]:
     bench.forget()
     bench.merge(published)
-    return bench.engine.unreconciled(CHARGES, SILVER, [bench.file(lines)])
+    return _unreconciled(bench, bench.file(lines))
 
 
 def test_reconciliation_finds_the_smallest_difference(bench: Bench) -> None:
@@ -122,9 +129,9 @@ def test_reconciliation_reads_whatever_text_a_line_holds(bench: Bench) -> None:
     path = bench.file([])
     found = (json.dumps(json.loads(line.text()), ensure_ascii=False, separators=(",", ":")) for line in lines)
     path.write_text("".join(f"{line}\n" for line in found), encoding="utf-8")
-    assert bench.engine.unreconciled(CHARGES, SILVER, [path]) == []
+    assert _unreconciled(bench, path) == []
     bench.forget()
     bench.merge(lines[1:])
-    assert [row[:4] for row in bench.engine.unreconciled(CHARGES, SILVER, [path])] == [
+    assert [row[:4] for row in _unreconciled(bench, path)] == [
         ("2026-01-02", "usd", len(lines), len(lines) - 1)
     ]
