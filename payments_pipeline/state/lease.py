@@ -17,6 +17,7 @@ from payments_pipeline.state.manifest import all_runs, read_manifests
 from payments_pipeline.storage import Storage
 
 TTL_SECONDS = 60.0
+_SKEW = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,8 @@ class Lease:
     """The right to write to one lake, renewed in the background while the `with` block runs.
 
     `LeaseError` on entry if another living run holds it. A holder that was killed on this host is replaced at
-    once, one elsewhere when its lease expires. `check` raises if the lease was lost to another run.
+    once, one elsewhere when its lease expires, or is not renewed for its time to live although the clock it was
+    written by is far ahead of ours. `check` raises if the lease was lost to another run.
     """
 
     def __init__(self, storage: Storage, holder: Holder, clock: Clock, *, ttl: float = TTL_SECONDS) -> None:
@@ -65,14 +67,14 @@ class Lease:
 
     def __enter__(self) -> Self:
         current, version = load(self._storage, layout.LEASE, LeaseRecord)
-        now = self._clock()
-        if current is not None and self._is_held(current, now):
+        if current is not None and self._is_held(current, version):
             raise LeaseError(
                 f"run {current.run_id} (host {current.host}, process {current.pid}) holds the lake "
                 f"{self._storage.url} since {current.since:%Y-%m-%d %H:%M:%S} UTC. Nothing was changed; "
                 "wait for it to finish, then run again."
             )
         epoch = (current.epoch if current is not None else _last_epoch(self._storage)) + 1
+        now = self._clock()
         record = LeaseRecord(
             epoch=epoch,
             run_id=self._holder.run_id,
@@ -125,10 +127,18 @@ class Lease:
                 self._lost = error
                 return
 
-    def _is_held(self, record: LeaseRecord, now: datetime) -> bool:
+    def _is_held(self, record: LeaseRecord, version: str) -> bool:
+        now = self._clock()
         if record.expires_at is None or record.expires_at <= now:
             return False
-        return record.host != self._holder.host or _is_alive(record.pid)
+        if record.host == self._holder.host and not _is_alive(record.pid):
+            return False
+        return record.expires_at <= now + self._ttl + _SKEW or self._is_renewed(version)
+
+    def _is_renewed(self, version: str) -> bool:
+        """Whether somebody renews the lease: no clock can be asked where it seems to last longer than any lease does."""
+        self._stop.wait(self._ttl.total_seconds())
+        return self._storage.read_versioned(layout.LEASE)[1] != version
 
 
 def _last_epoch(storage: Storage) -> int:

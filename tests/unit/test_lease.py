@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -136,6 +137,32 @@ def _wait_until(condition: object) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.005)
+
+
+def _in_a_year() -> datetime:
+    return datetime.now(UTC) + timedelta(days=365)
+
+
+def test_a_lease_from_a_clock_far_ahead_ends_when_nobody_renews_it(storage: Storage, clock: Clock) -> None:
+    """None lasts longer than its time to live, so that one that seems to is watched for as long, and then replaced."""
+    holder = Holder("ahead", "elsewhere", 1)
+    left = Lease(storage, holder, _in_a_year, ttl=TTL_SECONDS)
+    left.__enter__()
+    left._stop.set()
+    left._renewer.join()
+    with Lease(storage, Holder("run", "host", os.getpid()), clock, ttl=0.1) as held:
+        assert held.epoch == left.epoch + 1
+        commit(storage, held, lambda head: head)
+        with pytest.raises(LeaseError, match="newer run"):
+            commit(storage, left, lambda head: head)
+
+
+def test_a_holder_whose_clock_is_far_ahead_of_ours_is_left_alone(storage: Storage, clock: Clock) -> None:
+    """It may as well be our clock that is behind: whoever renews the lease lives, whatever time that is for us."""
+    with Lease(storage, Holder("ahead", "elsewhere", 1), _in_a_year, ttl=0.9) as ahead:
+        with pytest.raises(LeaseError, match="run ahead"):
+            Lease(storage, Holder("run", "host", os.getpid()), clock, ttl=0.9).__enter__()
+        ahead.check()
 
 
 def test_a_lease_is_renewed_while_it_is_held(storage: Storage, clock: Clock) -> None:
