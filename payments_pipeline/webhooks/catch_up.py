@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from payments_pipeline.entities import ENTITIES, EVENTS
+from payments_pipeline.errors import StorageError
 from payments_pipeline.flow import Clock, Page, Window
 from payments_pipeline.screen import Rejected
 from payments_pipeline.state.coverage import DAY
-from payments_pipeline.state.head import check_key, read_head
+from payments_pipeline.state.head import Head, check_key, read_head
 from payments_pipeline.storage import Storage
 from payments_pipeline.stripe.client import StripeClient
+from payments_pipeline.webhooks.books import read_log
 from payments_pipeline.webhooks.event import Received, received
 from payments_pipeline.webhooks.journal import Journal
 
@@ -29,10 +31,16 @@ def catch_up(storage: Storage, client: StripeClient, clock: Clock) -> CaughtUp:
     """Keep every event of the last 30 days that was not delivered everywhere as if it had been delivered now.
 
     Each is kept once, and a webhook that comes for it later is a duplicate. `UsageError` if the key belongs to
-    another account than the lake, or reads its other mode.
+    another account than the lake, or reads its other mode; `StorageError` if no run and no receiver has ever been there.
     """
+    head = read_head(storage)
+    if head == Head(lake_id="") and read_log(storage)[0] is None:
+        raise StorageError(
+            f"there is no lake in {storage.url}: no run and no receiver of webhooks has written there, so that nothing "
+            "was missed. Nothing was changed; is it the right place?"
+        )
     info = client.source_info()
-    check_key(storage, read_head(storage), info.account, livemode=info.livemode)
+    check_key(storage, head, info.account, livemode=info.livemode)
     spec = replace(ENTITIES[EVENTS], listings=({"delivery_success": "false"},))
     window = Window(info.now - (spec.retention_days or 0) * DAY, info.now + 1)
     journal, outcomes = Journal(storage, clock), Counter[str]()

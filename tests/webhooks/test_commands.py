@@ -137,3 +137,14 @@ def test_catch_up_is_for_the_lakes_own_mode(tmp_path: Path, small: Account) -> N
     command = command_in(tmp_path, LOCAL_DATA_DIR=str(lake), MOCK_API_BASE_URL=small.url)
     assert "holds live data" in refusal(command("catch-up"), 2)
     assert not list(lake.glob("bronze/*/entity=webhook_events"))
+
+
+def test_catch_up_needs_a_lake_or_a_receiver(tmp_path: Path, small: Account) -> None:
+    """A mistyped folder is refused with exit code 4 and not made; one that only a receiver has written to is caught up."""
+    lake = tmp_path / "lake"
+    command = command_in(tmp_path, LOCAL_DATA_DIR=str(lake), MOCK_API_BASE_URL=small.url)
+    assert "no lake" in refusal(command("catch-up"), 4)
+    assert not lake.exists()
+    with serving(tmp_path):
+        pass
+    assert "Undelivered events" in command.ok("catch-up").stdout
