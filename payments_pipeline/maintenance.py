@@ -64,44 +64,52 @@ def collect_garbage(
 ) -> list[str]:
     """Remove objects that no manifest and no list of partitions names, if they are old enough; their keys.
 
-    Takes the lease, so that no run is writing meanwhile. First the manifests forget what `retention` lets go; a
-    killed `gc` leaves that to the next. Bronze that a manifest names is never touched, nor is bronze of a run that
-    has no manifest: every run writes its manifest first, so the state was lost.
+    Takes the lease, so that no run is writing meanwhile; a `dry_run` writes nothing and needs none. First the manifests
+    forget what `retention` lets go; a killed `gc` leaves that to the next. Bronze that a manifest names is never
+    touched, nor is bronze of a run that has no manifest: every run writes its manifest first, so the state was lost.
     """
-    storage = lake.storage
+    storage, retention = lake.storage, retention or Retention()
+    oldest = lake.clock().timestamp() - min_age_seconds
+    if dry_run:
+        return _unneeded(lake, oldest, retention, dry_run=True)
     holder = Holder(f"gc-{secrets.token_hex(3)}", socket.gethostname(), os.getpid())
     with Lease(storage, holder, lake.clock) as lease:
-        if read_head(storage).publishing is not None:
-            raise StorageError(
-                "a run was interrupted while publishing; the next run finishes it, gc comes after. Nothing was removed."
-            )
-        oldest = lake.clock().timestamp() - min_age_seconds
         fence(storage, lease)
-        forgotten = forget(lake, retention or Retention(), dry_run=dry_run)
-        named = {key for key, _ in _recorded(lake)} | set(_awaiting_audit(storage))
-        named -= forgotten
-        runs = set(known_runs(storage))
-        removed = [
-            info.key
-            for prefix in (layout.STAGING, layout.BRONZE, layout.QUARANTINE, "silver/", "gold/", layout.LINKS)
-            for info in storage.list(prefix)
-            if info.key not in named and info.modified <= oldest and not _is_orphan(info.key, runs)
-            # Receivers write without a lease, and runs tidy up after them.
-            if layout.webhook_book(info.key) is None
-            # No manifest names what a build has rejected, and yet it is kept like all quarantine.
-            if not layout.is_from_build(info.key) or info.modified <= _oldest_rejected(lake, retention)
-        ]
-        if not dry_run:
-            for key in removed:
-                fence(storage, lease)  # a run that took over may name it by now
-                storage.delete(key)
-            storage.sweep(oldest)
+        removed = _unneeded(lake, oldest, retention, dry_run=False)
+        for key in removed:
+            fence(storage, lease)  # a run that took over may name it by now
+            storage.delete(key)
+        storage.sweep(oldest)
     return removed
 
 
-def _oldest_rejected(lake: Lake, retention: Retention | None) -> float:
+def _unneeded(lake: Lake, oldest: float, retention: Retention, *, dry_run: bool) -> list[str]:
+    """The keys, not written since the Unix second `oldest`, that nothing names once `retention` has been applied."""
+    storage = lake.storage
+    if read_head(storage).publishing is not None:
+        raise StorageError(
+            "a run is publishing, or was interrupted while publishing; the next run finishes it, gc comes after. Nothing "
+            "was removed."
+        )
+    forgotten = forget(lake, retention, dry_run=dry_run)
+    named = {key for key, _ in _recorded(lake)} | set(_awaiting_audit(storage))
+    named -= forgotten
+    runs = set(known_runs(storage))
+    return [
+        info.key
+        for prefix in (layout.STAGING, layout.BRONZE, layout.QUARANTINE, "silver/", "gold/", layout.LINKS)
+        for info in storage.list(prefix)
+        if info.key not in named and info.modified <= oldest and not _is_orphan(info.key, runs)
+        # Receivers write without a lease, and runs tidy up after them.
+        if layout.webhook_book(info.key) is None
+        # No manifest names what a build has rejected, and yet it is kept like all quarantine.
+        if not layout.is_from_build(info.key) or info.modified <= _oldest_rejected(lake, retention)
+    ]
+
+
+def _oldest_rejected(lake: Lake, retention: Retention) -> float:
     """The Unix second before which quarantine is let go; minus infinity if it is kept for good."""
-    if retention is None or retention.quarantine is None:
+    if retention.quarantine is None:
         return -math.inf
     return lake.clock().timestamp() - timedelta(days=retention.quarantine).total_seconds()
 

@@ -34,7 +34,7 @@ class Retention:
 def forget(lake: Lake, retention: Retention, *, dry_run: bool) -> set[str]:
     """The keys that manifests named and, unless it is a `dry_run`, name no more: what is older than `retention` says.
 
-    Call it under the lease. `StorageError` (and nothing forgotten) if silver could not do without the bronze.
+    Call it under the lease, unless it is a `dry_run`. `StorageError` (and nothing forgotten) if silver could not do without the bronze.
     """
     now, storage = lake.clock(), lake.storage
     runs = [*read_manifests(storage, known_runs(storage)).values()]

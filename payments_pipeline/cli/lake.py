@@ -113,9 +113,13 @@ def gc(context: click.Context, /, dry_run: bool, min_age_hours: float, lake: str
     With an age, manifests first forget what is older. Bronze is only forgotten once a publication has merged it
     and while every file of silver is whole; silver and gold stay as they are. A later rebuild keeps the rows that
     have no bronze any more, but can no longer make them again if their file is damaged.
+
+    A dry run changes nothing and waits for nobody: without a minimum age it may also name what a run that is at work has
+    not noted yet.
     """
     retention = Retention(**{name.removesuffix("_days"): value for name, value in days.items()})
-    with open_existing(settings_of(context, lake), now, Quiet()) as opened:
+    settings = settings_of(context, lake)
+    with open_for_reading(settings) if dry_run else open_existing(settings, now, Quiet()) as opened:
         if not dry_run and opened.clock() - now() > timedelta(minutes=1):
             raise StorageError(
                 f"{opened.storage.url} was last written at {opened.clock():%Y-%m-%d %H:%M} UTC, which has not come by this "

@@ -129,6 +129,8 @@ def test_a_second_run_finds_the_lake_taken(shell: Command, copy: Path) -> None:
         assert "busy" in refusal(shell(*arguments), 5)
     assert files_of(copy) == before
     shell.ok("query", "select 1")
+    shell.ok("gc", "--dry-run")
+    assert files_of(copy) == before
 
 
 def test_a_run_that_was_overtaken_commits_nothing(small: Account, copy: Path) -> None:
