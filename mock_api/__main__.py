@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from datetime import UTC, datetime
 
-import click
+# A module that is interrupted while it is loaded may raise anything, and nothing here has to be put in order.
+signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
-from mock_api.server import Account, default_start, main_serve
+import click  # noqa: E402
+
+from mock_api.server import Account, default_start, main_serve  # noqa: E402
 
 
 @click.command(epilog="Example: python -m mock_api --days 30 --seed 7 --port 8000")

@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 
@@ -96,9 +96,11 @@ def running(app: ASGIApp, *, host: str = "127.0.0.1", port: int = 0) -> Iterator
 
 
 def serve(app: ASGIApp, host: str, port: int) -> None:
-    """Serves the app in the foreground until interrupted; raises OSError if the port is taken."""
-    # uvicorn raises the interrupt again once it has shut down in good order.
-    with _bound(host, port) as listener, suppress(KeyboardInterrupt):
+    """Serves the app in the foreground until interrupted; raises OSError if the port is taken.
+
+    The interrupt is raised again once it has shut down in good order.
+    """
+    with _bound(host, port) as listener:
         uvicorn.Server(_config(app)).run(sockets=[listener])
 
 

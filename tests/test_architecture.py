@@ -35,7 +35,7 @@ LAYERS = [
     "screen stripe",
     "storage",
     "entities settings log flow layout",
-    "errors",
+    "errors loading",
 ]
 """From the top down: what stands in a line may import what stands below it, and its own package."""
 

@@ -17,6 +17,7 @@ from contextlib import suppress
 import click
 
 from payments_pipeline.errors import PipelineError, exit_code_for
+from payments_pipeline.loading import loading
 
 COMMANDS: Mapping[str, str] = {
     "run-pipeline": "runs",
@@ -63,7 +64,8 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"payments_pipeline.cli.{COMMANDS[cmd_name]}")
+        with loading():
+            module = importlib.import_module(f"payments_pipeline.cli.{COMMANDS[cmd_name]}")
         command: click.Command = getattr(module, cmd_name.replace("-", "_"))
         return command
 
@@ -109,7 +111,7 @@ def commands() -> None:
 
 
 def main() -> None:
-    """The entry point of the installed command."""
+    """Run the command line that this process was started with, and end the process."""
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by our parent: a file of the lake would get its number
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), "r" if name == "stdin" else "w"))

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import click
 
 from payments_pipeline.errors import UsageError
+from payments_pipeline.loading import loading
 from payments_pipeline.session import now
 from payments_pipeline.simulation import require_mock
 
@@ -46,8 +47,9 @@ def mock_api(
     repeated until they are acknowledged or given up.
     """
     require_mock()
-    from mock_api.delivery import Endpoint
-    from mock_api.server import Account, default_start, main_serve
+    with loading():
+        from mock_api.delivery import Endpoint
+        from mock_api.server import Account, default_start, main_serve
 
     if webhook_url is not None:
         _check_webhook(webhook_url, webhook_secret)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -207,3 +208,24 @@ def test_the_log_is_whole_while_somebody_listens(command: Command) -> None:
     said = command.ok("run-pipeline", "--days", "3").stderr
     events = [line["event"] for line in logged(said)]
     assert events[-4:] == ["extract_complete", "transform_complete", "quality_passed", "publish_complete"]
+
+
+@pytest.mark.parametrize("module", [["payments_pipeline", "mock-api"], ["mock_api"]], ids=" ".join)
+def test_an_interrupt_while_the_mock_is_loaded_leaves_no_trace(tmp_path: Path, module: list[str]) -> None:
+    """A binary module that is interrupted while it is loaded raises an error of its own: it still is Ctrl-C, exit code 130."""
+    for name in ("duckdb", "uvicorn"):
+        (tmp_path / f"{name}.py").write_text(
+            "import os, signal, time\n"
+            "try:\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(20)\n"
+            "except KeyboardInterrupt as error:\n    raise ImportError('half loaded') from error\n"
+        )
+    ended = subprocess.run(
+        [sys.executable, "-m", *module, "--port", "0"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert ended.returncode == 130, ended.stderr
+    assert "Traceback" not in ended.stderr

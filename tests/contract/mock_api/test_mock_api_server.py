@@ -107,7 +107,7 @@ def test_the_module_serves_until_interrupted() -> None:
     assert re.fullmatch(
         r"Simulated Stripe since \S+ on http://127\.0\.0\.1:\d+ \(documentation: /docs\)\n", told
     )
-    assert process.returncode == 0
+    assert process.returncode == 130
     assert again.returncode == 1
     assert "choose another --port" in again.stderr
 
