@@ -18,8 +18,9 @@ from payments_pipeline.flow import BronzePart, Partition
 from payments_pipeline.lake import Lake
 from payments_pipeline.retention import Retention, awaiting_audit, forget
 from payments_pipeline.state.coverage import read_coverage
+from payments_pipeline.state.documents import load
 from payments_pipeline.state.head import fence, known_runs, read_head
-from payments_pipeline.state.lease import Holder, Lease
+from payments_pipeline.state.lease import Holder, Lease, LeaseRecord
 from payments_pipeline.state.manifest import Manifest, read_manifests
 from payments_pipeline.storage import Storage
 from payments_pipeline.storage.parallel import each
@@ -32,8 +33,9 @@ def verify_lake(lake: Lake) -> int:
     """How many objects were found as recorded; `CorruptObject` naming every one that is not.
 
     Covers each run's bronze and quarantine, received webhooks, every published partition, and the state files' own
-    checksums.
+    checksums, the lease's too.
     """
+    load(lake.storage, layout.LEASE, LeaseRecord)
     read_coverage(lake.storage, ENTITIES)
     damaged: list[str] = []
 

@@ -7,7 +7,7 @@ import threading
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from payments_pipeline import layout
 from payments_pipeline.errors import LeaseError, StorageError, VersionConflict
@@ -31,6 +31,10 @@ class Holder:
 
 class LeaseRecord(Document):
     """The lease as stored; `expires_at` None means released. `epoch` only grows."""
+
+    remedy: ClassVar[str] = (
+        "be sure that no run is alive, then remove it: the next run goes on after the last epoch that the manifests name"
+    )
 
     epoch: int
     run_id: str
