@@ -12,6 +12,7 @@ from typing import TypeVar
 from payments_pipeline.build import model_version
 from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import PipelineError, StorageError, UsageError
+from payments_pipeline.flow import Window
 from payments_pipeline.lake import Lake
 from payments_pipeline.state.coverage import Coverage, read_coverage
 from payments_pipeline.state.head import RunLine, read_head, still_shown
@@ -168,8 +169,15 @@ def _coverage_line(coverage: Coverage, now: datetime) -> CoverageLine:
         since=_text(windows[0].start) if windows else None,
         watermark=_text(mark) if mark is not None else None,
         behind=str(timedelta(seconds=max(0, int(now.timestamp()) - mark))) if mark is not None else None,
-        gaps=tuple(f"{_text(gap.start)} to {_text(gap.end)}: never fetched" for gap in coverage.gaps()),
+        gaps=tuple(_gap(gap, coverage) for gap in coverage.gaps()),
     )
+
+
+def _gap(gap: Window, coverage: Coverage) -> str:
+    """The gap in words; one in events that were followed since is one in their record, and hides no change."""
+    is_made_good = coverage.followed is not None and gap.end <= coverage.followed
+    more = ", but every object was read since" if is_made_good else ""
+    return f"{_text(gap.start)} to {_text(gap.end)}: never fetched{more}"
 
 
 def _text(second: int) -> str:

@@ -88,6 +88,8 @@ def bookkeeping_faults(subject: Subject, manifest: Manifest) -> list[str]:
     status = read_status(storage, subject.ticks())
     if status.pending or status.publishing or status.published != manifest.run_id:
         found.append(f"status: pending {status.pending}, publishing {status.publishing}, {status.published}")
+    gaps = [gap for line in status.coverage for gap in line.gaps]
+    found += [f"status: {gap}" for gap in gaps if not gap.endswith("every object was read since")]
     return found
 
 

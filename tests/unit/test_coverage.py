@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from payments_pipeline import layout
 from payments_pipeline.flow import Window
+from payments_pipeline.inspect import read_status
 from payments_pipeline.state.coverage import (
     Coverage,
     intersect,
@@ -140,3 +141,20 @@ def test_the_manifests_are_read_for_a_lost_file_once() -> None:
     storage.delete(layout.manifest("first"))
     assert read_coverage(storage, names) == expected
     storage.close()
+
+
+def test_status_tells_a_gap_in_events_that_was_made_good_from_one_that_was_not() -> None:
+    """What lies before the second to which events were followed hides no change: the lake was compared, or began later."""
+    day = 1_767_225_600
+    events = Coverage(entity="events", followed=day + 5).extended(
+        [Window(day, day + 1), Window(day + 4, day + 5)]
+    )
+    charges = Coverage(entity="charges").extended([Window(day, day + 1), Window(day + 4, day + 5)])
+    storage = MemoryStorage()
+    told = {}
+    for coverage in (events, events.model_copy(update={"followed": day + 3}), charges):
+        storage.put(layout.watermark(coverage.entity), coverage.sealed())
+        lines = read_status(storage, datetime.fromtimestamp(day + 9, UTC)).coverage
+        told[coverage] = next(line.gaps for line in lines if line.entity == coverage.entity)
+    gap = "2026-01-01 00:00:01 to 2026-01-01 00:00:04: never fetched"
+    assert list(told.values()) == [(f"{gap}, but every object was read since",), (gap,), (gap,)]
