@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 import psycopg
+import pyarrow.compute
 import pyarrow.parquet
 
 from payments_pipeline.errors import ModelError, StorageError
@@ -245,8 +246,15 @@ def _rows(
     for dt in sorted(partitions):
         with pyarrow.parquet.ParquetFile(lake.verified(partitions[dt])) as file:
             for batch in file.iter_batches(columns=columns):
-                found = batch.to_pydict()
-                yield from zip(*(found[column] for column in columns), strict=True)
+                yield from zip(
+                    *(_storable(batch.column(column)).to_pylist() for column in columns), strict=True
+                )
+
+
+def _storable(values: pyarrow.Array) -> pyarrow.Array:
+    """The values, with U+FFFD in the place of the character NUL, which no text of PostgreSQL can hold."""
+    is_text = pyarrow.types.is_string(values.type)
+    return pyarrow.compute.replace_substring(values, "\0", "\ufffd") if is_text else values
 
 
 def _sql_type(model: ModelSpec, column: str, kind: str) -> str:

@@ -76,6 +76,19 @@ def test_tables_equal_the_lakes_models(connection: psycopg.Connection, loaded: P
     assert sum(line.rows for line in published.models) > 50
 
 
+def test_what_postgresql_cannot_store_in_a_text_is_replaced(
+    connection: psycopg.Connection, shop: Shop
+) -> None:
+    """One NUL in a text stops nothing: U+FFFD stands in its place, no row is left out, and every other value is as it was."""
+    with shop.lake() as lake:
+        lakes.land(lake, "run-1", [lakes.page([lakes.charge(0, currency="\0u\0"), lakes.charge(1)])])
+        lakes.publish(lake, "run-1")
+        assert [line.rows for line in gold.publish(connection, lake).models] == [2]
+        assert not any(line.written for line in gold.publish(connection, lake).models)
+    found = everything(connection, "select currency, sold_minor from gold.fct_sales order by day")
+    assert found == [("\ufffdu\ufffd", 1000), ("usd", 1001)]
+
+
 def _damage(path: Path) -> None:
     """Change one byte of the file; once more, and it is as it was."""
     found = bytearray(path.read_bytes())
