@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from payments_pipeline import layout
 from payments_pipeline.flow import BronzePart
 from payments_pipeline.layout import part_epoch
-from payments_pipeline.state.manifest import Manifest, published_until
+from payments_pipeline.state.manifest import Extract, Manifest, Transform, published_until
 
 
 def parts_of(runs: Iterable[Manifest]) -> list[BronzePart]:
@@ -55,6 +55,17 @@ def parts_to_read(
         *(part for part in known if part.entity in anew),
         *(part for part in parts_of(runs[name] for name in consumed) if part.entity not in anew),
     ]
+
+
+def gone_on(runs: Iterable[Manifest], build: Transform) -> list[str]:
+    """Those of the runs whose extraction has gone on since the build that looked at them: it may lack what they tell now."""
+
+    def is_newer(extract: Extract) -> bool:
+        landed = [part_epoch(part.key) for part in (*extract.parts, *extract.quarantine)]
+        ended = extract.finished_at is not None and extract.finished_at > build.finished_at
+        return ended or (build.epoch is not None and max(landed, default=0) > build.epoch)
+
+    return [run.run_id for run in runs if is_newer(run.extract)]
 
 
 def thinned_entities(runs: Iterable[Manifest]) -> frozenset[str]:

@@ -15,7 +15,14 @@ from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import CorruptObject, QualityError, UsageError
 from payments_pipeline.extract import Extraction, Fetching
 from payments_pipeline.flow import CheckResult, RunContext
-from payments_pipeline.inputs import finished_of, overtaken, parts_of, parts_to_read, thinned_entities
+from payments_pipeline.inputs import (
+    finished_of,
+    gone_on,
+    overtaken,
+    parts_of,
+    parts_to_read,
+    thinned_entities,
+)
 from payments_pipeline.lake import Lake
 from payments_pipeline.planning import check_has_begun
 from payments_pipeline.publish import discard_staging, publish, recover
@@ -253,9 +260,15 @@ def _tell_thinned(lake: Lake, built: Built, thinned: Collection[str], *, accept_
 
 
 def _evidence(lake: Lake, manifest: Manifest, max_quarantine_share: float) -> Evidence:
+    """What the audit looks at; `UsageError` if the build is outdated, because a run that it looked at has gone on."""
     assert manifest.transform is not None, "only what was built can be audited"
     step = manifest.transform
     runs = read_manifests(lake.storage, (*step.from_runs, *step.consumed))
+    if late := gone_on(runs.values(), step):
+        raise UsageError(
+            f"run {', '.join(late)} has gone on since run {manifest.run_id} was built; run 'payments-pipeline "
+            "run-transforms' with the same RUN_ID again. Nothing was changed."
+        )
     counted = [run for name, run in runs.items() if step.whole or name in step.consumed]
     read = [run.extract for run in counted if run.extract.parts or not run.extract.expired]
     rejected = sum(part.rows for extract in read for part in extract.quarantine)

@@ -14,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from payments_pipeline import layout
-from payments_pipeline.errors import QualityError
+from payments_pipeline.errors import QualityError, UsageError
 from payments_pipeline.flow import Page, Source
+from payments_pipeline.pipeline import check_and_publish, opened
 from payments_pipeline.state.head import read_head
 from payments_pipeline.state.manifest import write_manifest
 from tests.lakes import (
@@ -131,6 +132,37 @@ def test_a_rebuild_shows_of_an_overtaken_run_what_is_shown(tmp_path: Path) -> No
             ("in_1", 21),
             ("in_2", 31),
         ]
+
+
+@pytest.mark.parametrize("rebuild", [False, True], ids=["merged", "rebuilt"])
+@pytest.mark.parametrize("order", [("stopped", "newer"), ("newer", "stopped")], ids=["read", "left out"])
+def test_a_build_is_outdated_once_a_run_that_it_saw_has_gone_on(
+    tmp_path: Path, order: tuple[str, str], *, rebuild: bool
+) -> None:
+    """Its audit would call lost what was landed since: it is to be made again. A build that did not look there goes on."""
+    clock = Clock()
+    pages = {"stopped": page([charge(1)], seen=11), "newer": page([charge(2)], seen=12)}
+    with open_small_lake(tmp_path / "lake", clock=clock) as lake:
+        land(lake, "first", [page([charge(0)])])
+        publish(lake, "first")
+        clock.forward(10)
+        for run_id in order:
+            landed = land(lake, run_id, [pages[run_id]])
+            if run_id == "stopped":
+                begun = landed.extract.model_copy(update={"finished_at": None})
+                write_manifest(lake.storage, landed.model_copy(update={"extract": begun}))
+        stage(lake, "build", rebuild=rebuild)
+        clock.forward(10)
+        land(lake, "stopped", [pages["stopped"], page([charge(3)], seen=13)])
+        if rebuild or order[0] == "stopped":
+            with opened(lake, "build") as run, pytest.raises(UsageError, match=r"stopped .* again\. Nothing"):
+                check_and_publish(lake, run, max_quarantine_share=0.0)
+            publish(lake, "build")
+        else:
+            with opened(lake, "build") as run:
+                check_and_publish(lake, run, max_quarantine_share=0.0)
+            publish(lake, "next")
+        assert rows(lake, "select count(*) from silver.charges") == [(4,)]
 
 
 def test_a_lost_head_knows_what_an_overtaken_run_landed_since(tmp_path: Path) -> None:
