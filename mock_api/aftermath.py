@@ -29,7 +29,7 @@ def _refund(life: Life, charge: str) -> None:
     if paid is None or paid["status"] != "succeeded":
         return
     parts = life.dice.choices([0, 1, 2, 3], [50, 25, 15, 10])[0]
-    amount = None if parts == 0 else max(1, paid["amount"] // (parts + 1))
+    amount = None if parts == 0 else max(1, paid["amount_captured"] // (parts + 1))
     for number in range(max(parts, 1)):
         life.later(number * life.dice.uniform(0, 4), partial(_refund_part, life, charge, amount))
 

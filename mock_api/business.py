@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mock_api.disputes import Disputes
-from mock_api.refunds import Refunds
+from mock_api.holds import Holds
 from mock_api.subscriptions import Subscriptions
 
 
-class Business(Subscriptions, Refunds, Disputes):
+class Business(Subscriptions, Holds, Disputes):
     """Every write, at the current second: customers, catalogue, payments, invoices, subscriptions, books."""

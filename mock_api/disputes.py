@@ -26,7 +26,7 @@ class Disputes(Payments):
     def open_dispute(self, charge: str, reason: str = "fraudulent", *, inquiry: bool = False) -> Obj:
         """Dispute what is left of a charge; an inquiry (status warning_…) moves no money."""
         paid = self._find("charges", charge, "charge")
-        amount = paid["amount"] - paid["amount_refunded"]
+        amount = self._left(paid)
         if paid["status"] != "succeeded" or paid["disputed"] or amount <= 0:
             raise WorldError("charge_not_disputable", f"Charge {charge} can't be disputed.", "charge")
         due = shape("dispute")["evidence_details"] | {

@@ -88,13 +88,13 @@ class Gateway:
         params = forms.decode(ask.encoded)
         key = ask.headers.get("idempotency-key") if ask.method == "POST" else None
         if not key:
-            status, body = self._run(ask, route, params, headers["request-id"])
+            status, body = self._run(ask, route, params, headers)
             return Reply(status, body, headers)
         self._keys.prune(self._world.now)
         kept = self._keys.find(key, ask.path, params)
         if kept is None:
             # What never got past validation is raised here, so that the key stays free for the corrected request.
-            status, body = self._run(ask, route, params, headers["request-id"])
+            status, body = self._run(ask, route, params, headers)
             self._keys.keep(key, Kept(self._world.now, ask.path, params, headers["request-id"], status, body))
             return Reply(status, body, {**headers, "idempotency-key": key})
         replayed = {
@@ -104,15 +104,18 @@ class Gateway:
         }
         return Reply(kept.status, kept.body, {**headers, **replayed})
 
-    def _run(self, ask: Ask, route: Route, params: forms.Tree, request_id: str) -> tuple[int, bytes]:
+    def _run(
+        self, ask: Ask, route: Route, params: forms.Tree, headers: Mapping[str, str]
+    ) -> tuple[int, bytes]:
         """Status and body; a declined card is a result, any other refusal is raised as `ApiError`."""
+        request_id, key = headers["request-id"], ask.headers.get("idempotency-key")
         if self._written is not None and ask.method != "GET":
-            key = ask.headers.get("idempotency-key")
-            self._written(Written(self._world.now, request_id, ask.method, ask.path, ask.encoded, key))
+            asked = ask.headers.get("stripe-version")
+            self._written(Written(self._world.now, request_id, ask.method, ask.path, ask.encoded, key, asked))
         # Handlers take what they read out of the parameters, and the idempotency store compares them whole.
         call = Call(self._world, ask.ids, dict(params))
         try:
-            with self._world.request(request_id, ask.headers.get("idempotency-key")):
+            with self._world.request(request_id, key, headers["stripe-version"]):
                 return 200, encoded(route.answer(call))
         except WorldError as error:
             raise refused(error) from error

@@ -21,6 +21,8 @@ class Written:
     form: str
     key: str | None
     """Its idempotency key."""
+    version: str | None = None
+    """The API version that it asked for."""
 
 
 def repeat(url: str, write: Written) -> None:
@@ -28,6 +30,8 @@ def repeat(url: str, write: Written) -> None:
     headers = {"Authorization": f"Bearer {_KEY}", "Content-Type": _FORM, "Request-Id": write.request_id}
     if write.key is not None:
         headers["Idempotency-Key"] = write.key
+    if write.version is not None:
+        headers["Stripe-Version"] = write.version
     connection = http.client.HTTPConnection(urlsplit(url).netloc)
     try:
         connection.request(write.method, write.path, write.form, headers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from functools import partial
 from random import Random
 from typing import Any, TypeVar
@@ -10,6 +11,7 @@ from typing import Any, TypeVar
 from mock_api.business import Business
 from mock_api.catalogue import Catalogue
 from mock_api.money import DAY
+from mock_api.shapes import API_VERSION
 from mock_api.state import WorldError
 
 T = TypeVar("T")
@@ -47,8 +49,15 @@ class Life:
         self.business, self.catalogue, self.name, self.dice = business, catalogue, name, dice
         self.country: str = dice.choices(list(COUNTRIES), COUNTRY_WEIGHTS)[0]
         self.currency = COUNTRIES[self.country]
+        self.version = API_VERSION
         self.customer = ""
         self.method = ""
+
+    def apart(self, dice: Random) -> Life:
+        """The same customer, as far as it has come, with other dice: what these add changes nothing of its life."""
+        other = copy(self)
+        other.dice = dice
+        return other
 
     def chance(self, share: float) -> bool:
         """Whether something happens that happens to `share` of all customers."""
@@ -56,7 +65,7 @@ class Life:
 
     def ask(self, call: Callable[..., T], *args: Any, **fields: Any) -> T:
         """Make one API request of the merchant's server."""
-        with self.business.own_request():
+        with self.business.own_request(self.version):
             return call(*args, **fields)
 
     def later(self, days: float, act: Callable[[], object]) -> None:

@@ -27,19 +27,28 @@ DECLINE_MESSAGES = {
 SEPA_DAYS = 3
 """Days until a SEPA debit succeeds or bounces."""
 
+HOLD_DAYS = 7
+"""Days until a hold that nobody captures is let go."""
+
 CONFIRMABLE = ("requires_payment_method", "requires_confirmation", "requires_action")
 CANCELABLE = (*CONFIRMABLE, "requires_capture", "processing")
 
 
 class Payments(Ledger, Customers):
-    """Every attempt to pay is one charge; a succeeded charge has exactly one balance transaction."""
+    """Every attempt to pay is one charge; a succeeded charge that was captured has exactly one balance transaction."""
 
     def __init__(self, seed: int, start: int) -> None:
         super().__init__(seed, start)
         self._declining: dict[str, str] = {}
+        self._releases: dict[str, Obj] = {}
 
     def create_payment_intent(
-        self, *, amount: int | None = None, currency: str | None = None, **fields: Any
+        self,
+        *,
+        amount: int | None = None,
+        currency: str | None = None,
+        capture_method: str = "automatic_async",
+        **fields: Any,
     ) -> Obj:
         """An intent that waits for a payment method, or for confirmation when it has one."""
         refuse_unknown(fields, {"customer", "payment_method", "description", "metadata", "receipt_email"})
@@ -50,15 +59,15 @@ class Payments(Ledger, Customers):
             raise WorldError(
                 "parameter_invalid_integer", "This value must be greater than or equal to 1.", "amount"
             )
-        self._payer(fields.get("customer"), fields.get("payment_method"))
         method = fields.get("payment_method")
+        _refuse_hold(capture_method, self._payer(fields.get("customer"), method), "capture_method")
         intent = self._create(
             "payment_intents",
             event=None,
             amount=amount,
             amount_details={"tip": {}},
             currency=currency,
-            capture_method="automatic_async",
+            capture_method=capture_method,
             payment_method_types=[self._find("payment_methods", method)["type"] if method else "card"],
             status="requires_confirmation" if method else "requires_payment_method",
             **fields,
@@ -84,7 +93,7 @@ class Payments(Ledger, Customers):
         decline_code: str | None = None,
         challenge: bool = False,
     ) -> Obj:
-        """Try to pay: succeeded or declined for a card, processing for a debit, requires_action under `challenge`."""
+        """Try to pay: succeeded, held or declined for a card, processing for a debit, requires_action under `challenge`."""
         intent = self._find("payment_intents", id, "intent")
         if intent["status"] not in CONFIRMABLE:
             message = f"This PaymentIntent's status is {intent['status']}: it can't be confirmed."
@@ -93,6 +102,7 @@ class Payments(Ledger, Customers):
             intent["customer"], require("payment_method", payment_method or intent["payment_method"])
         )
         assert method is not None
+        _refuse_hold(intent["capture_method"], method, "payment_method")
         if challenge:
             return self._change(
                 "payment_intents",
@@ -110,10 +120,10 @@ class Payments(Ledger, Customers):
             charge = self._charge(intent, method, status="failed", **_failure(decline_code))
             self._emit("charge.failed", charge)
             return self._declined(intent, method, charge)
+        if intent["capture_method"] == "manual":
+            return self._hold(intent, method)
         charge = self._charge(intent, method, status="succeeded", **_success())
-        return self._succeeded(
-            intent, method, charge, pending_days=SETTLEMENT_DAYS[SETTLES_IN[intent["currency"]]]
-        )
+        return self._succeeded(intent, method, charge)
 
     def cancel_payment_intent(self, id: str, *, cancellation_reason: str | None = None) -> Obj:
         """Give up an intent that has not succeeded."""
@@ -125,6 +135,7 @@ class Payments(Ledger, Customers):
             "payment_intents",
             id,
             "canceled",
+            amount_capturable=0,
             canceled_at=self.now,
             cancellation_reason=cancellation_reason,
             next_action=None,
@@ -180,32 +191,70 @@ class Payments(Ledger, Customers):
             **values,
         )
 
-    def _succeeded(self, intent: Obj, method: Obj, charge: Obj, *, pending_days: int) -> Obj:
+    def _succeeded(self, intent: Obj, method: Obj, charge: Obj) -> Obj:
         """Book the money. As with Stripe's asynchronous capture, charge.succeeded does not know it yet."""
-        self._emit("charge.succeeded", charge)
-        currency, amount = charge["currency"], charge["amount"]
-        fee = processing_fee(
-            settled(amount, currency, exchange_rate(currency, self.now)), SETTLES_IN[currency]
-        )
-        type = "payment" if method["type"] == "sepa_debit" else "charge"
-        entry = Entry(
-            type, charge["id"], amount, currency, fee, charge["description"], pending_days=pending_days
-        )
-        self._change("charges", charge["id"], balance_transaction=self._book(entry)["id"])
+        if intent["capture_method"] == "automatic":
+            booked = self._credit(charge, charge["amount"])
+            charge = self._change_quietly("charges", charge["id"], balance_transaction=booked)
+            self._emit("charge.succeeded", charge)
+        else:
+            self._emit("charge.succeeded", charge)
+            booked = self._credit(charge, charge["amount"])
+            self._change("charges", charge["id"], balance_transaction=booked)
         succeeded = self._change(
             "payment_intents",
             intent["id"],
             "succeeded",
-            amount_received=amount,
-            last_payment_error=None,
-            latest_charge=charge["id"],
-            next_action=None,
-            payment_method=method["id"],
-            payment_method_types=[method["type"]],
+            **_approved(method, charge),
+            amount_received=charge["amount"],
             status="succeeded",
         )
         self._payment_finished(succeeded)
         return succeeded
+
+    def _hold(self, intent: Obj, method: Obj) -> Obj:
+        """The card keeps the money ready until it is captured; nothing is booked."""
+        charge = self._charge(intent, method, status="succeeded", **_success(captured=False))
+        details = charge["payment_method_details"]
+        card = {**details["card"], "capture_before": self.now + HOLD_DAYS * DAY}
+        charge = self._change_quietly(
+            "charges", charge["id"], payment_method_details={**details, "card": card}
+        )
+        self._emit("charge.succeeded", charge)
+        return self._change(
+            "payment_intents",
+            intent["id"],
+            "amount_capturable_updated",
+            **_approved(method, charge),
+            amount_capturable=charge["amount"],
+            status="requires_capture",
+        )
+
+    def _credit(self, charge: Obj, amount: int) -> str:
+        """The id of the transaction that books `amount` of a charge, less Stripe's fee."""
+        currency = charge["currency"]
+        debit = charge["payment_method_details"]["type"] == "sepa_debit"
+        entry = Entry(
+            "payment" if debit else "charge",
+            charge["id"],
+            amount,
+            currency,
+            self._fee(amount, currency),
+            charge["description"],
+            pending_days=SETTLEMENT_DAYS[SETTLES_IN[currency]],
+        )
+        return str(self._book(entry)["id"])
+
+    def _fee(self, amount: int, currency: str) -> int:
+        """What Stripe takes of a payment today, in the settlement currency."""
+        rate = exchange_rate(currency, self.now)
+        return processing_fee(settled(amount, currency, rate), SETTLES_IN[currency])
+
+    def _left(self, charge: Obj) -> int:
+        """What was captured and not given back; a refund of what was let go gave nothing back."""
+        release = self._releases.get(charge["id"])
+        let_go: int = release["amount"] if release else 0
+        return int(charge["amount_captured"]) + let_go - int(charge["amount_refunded"])
 
     def _declined(self, intent: Obj, method: Obj, charge: Obj) -> Obj:
         error = shape(
@@ -257,13 +306,31 @@ class Payments(Ledger, Customers):
             self._emit("charge.failed", charge)
             return self._declined(intent, method, charge)
         charge = self._change_quietly("charges", id, status="succeeded", paid=True)
-        return self._succeeded(intent, method, charge, pending_days=SETTLEMENT_DAYS["eur"])
+        return self._succeeded(intent, method, charge)
 
     def _payment_finished(self, intent: Obj) -> None:
         """An attempt to pay this intent succeeded or was declined; invoices listen here."""
 
 
-def _success() -> Obj:
+def _refuse_hold(capture_method: str, method: Obj | None, param: str) -> None:
+    """Only a card can keep money ready."""
+    if capture_method == "manual" and method and method["type"] != "card":
+        message = f"The payment method type {method['type']} does not support manual capture."
+        raise WorldError("payment_intent_incompatible_payment_method", message, param)
+
+
+def _approved(method: Obj, charge: Obj) -> Obj:
+    """What an intent says of the attempt that was approved."""
+    return {
+        "last_payment_error": None,
+        "latest_charge": charge["id"],
+        "next_action": None,
+        "payment_method": method["id"],
+        "payment_method_types": [method["type"]],
+    }
+
+
+def _success(*, captured: bool = True) -> Obj:
     outcome = shape(
         "charge.outcome",
         network_status="approved_by_network",
@@ -271,7 +338,7 @@ def _success() -> Obj:
         seller_message="Payment complete.",
         type="authorized",
     )
-    return {"captured": True, "paid": True, "outcome": outcome}
+    return {"captured": captured, "paid": True, "outcome": outcome}
 
 
 def _failure(decline_code: str) -> Obj:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 from mock_api.ledger import Entry
 from mock_api.money import DAY
@@ -16,7 +17,7 @@ BANK_DAYS = 4
 
 
 class Refunds(Payments):
-    """The refunds of a charge that did not fail add up to its `amount_refunded`, never more than its amount."""
+    """The refunds of a charge that did not fail add up to its `amount_refunded`; what was captured is refunded once."""
 
     def create_refund(
         self,
@@ -29,7 +30,7 @@ class Refunds(Payments):
     ) -> Obj:
         """Refund `amount` (default: what is left) of a succeeded charge: booked at once, fees are kept."""
         paid = self._refundable(charge, payment_intent)
-        left = paid["amount"] - paid["amount_refunded"]
+        left = self._left(paid)
         amount = left if amount is None else amount
         if reason is not None and reason not in REASONS:
             raise WorldError(
@@ -41,28 +42,15 @@ class Refunds(Payments):
                 "amount_too_large" if amount > left else "parameter_invalid_integer", message, "amount"
             )
         debit = paid["payment_method_details"]["type"] == "sepa_debit"
-        refund = self._create(
-            "refunds",
-            event=None,
-            prefix="pyr_" if debit else None,
-            amount=amount,
-            charge=paid["id"],
-            currency=paid["currency"],
-            customer=paid["customer"],
-            destination_details=_destination(debit),
-            metadata=metadata or {},
-            payment_intent=paid["payment_intent"],
-            payment_method=paid["payment_method"],
-            reason=reason,
-            status="pending" if debit else "succeeded",
-            **({"pending_reason": "processing"} if debit else {}),
-        )
+        waits = {"status": "pending", "pending_reason": "processing"} if debit else {}
+        refund = self._new_refund(paid, amount, reason=reason, metadata=metadata or {}, **waits)
         return self._book_refund(refund, paid, debit=debit)
 
     def fail_refund(self, id: str, reason: str = "expired_or_canceled_card") -> Obj:
         """The bank returns a refund: its amount is back in the balance and refundable again."""
         refund = self._find("refunds", id, "refund")
-        if refund["status"] not in ("succeeded", "pending"):
+        release = self._releases.get(refund["charge"])
+        if refund["status"] not in ("succeeded", "pending") or (release and release["id"] == id):
             raise WorldError(
                 "refund_unexpected_state", f"Refund {id} is already {refund['status']}.", "refund"
             )
@@ -104,9 +92,29 @@ class Refunds(Payments):
             raise WorldError(
                 "charge_already_refunded", f"Charge {charge} has already been refunded.", "charge"
             )
+        if not paid["captured"]:
+            raise WorldError("charge_not_refundable", f"Charge {charge} has not been captured.", "charge")
         if paid["disputed"]:
             raise WorldError("charge_disputed", f"Charge {charge} has been charged back.", "charge")
         return paid
+
+    def _new_refund(self, paid: Obj, amount: int, **values: Any) -> Obj:
+        """A refund without event, which its caller books."""
+        debit = paid["payment_method_details"]["type"] == "sepa_debit"
+        usual: Obj = {"metadata": {}, "status": "succeeded"}
+        return self._create(
+            "refunds",
+            event=None,
+            prefix="pyr_" if debit else None,
+            amount=amount,
+            charge=paid["id"],
+            currency=paid["currency"],
+            customer=paid["customer"],
+            destination_details=_destination(debit),
+            payment_intent=paid["payment_intent"],
+            payment_method=paid["payment_method"],
+            **(usual | values),
+        )
 
     def _book_refund(self, refund: Obj, paid: Obj, *, debit: bool) -> Obj:
         type = "payment_refund" if debit else "refund"
@@ -115,13 +123,17 @@ class Refunds(Payments):
         )
         entry = Entry(type, refund["id"], -refund["amount"], refund["currency"], description=description)
         refund = self._change_quietly("refunds", refund["id"], balance_transaction=self._book(entry)["id"])
-        self._emit("refund.created", refund)
-        refunded = paid["amount_refunded"] + refund["amount"]
-        whole = refunded == paid["amount"]
-        self._change("charges", paid["id"], "refunded", amount_refunded=refunded, refunded=whole)
+        self._count_refund(refund, paid)
         if debit:
             self.at(self.now + BANK_DAYS * DAY, partial(self._refund_arrives, refund["id"]))
         return refund
+
+    def _count_refund(self, refund: Obj, paid: Obj) -> None:
+        """Announce a refund, and add it to what its charge says was refunded."""
+        self._emit("refund.created", refund)
+        charge = {**paid, "amount_refunded": paid["amount_refunded"] + refund["amount"]}
+        counted = {"amount_refunded": charge["amount_refunded"], "refunded": self._left(charge) == 0}
+        self._change("charges", paid["id"], "refunded", **counted)
 
     def _refund_arrives(self, id: str) -> None:
         refund = self._find("refunds", id)

@@ -88,6 +88,7 @@ class State:
         self._issued: dict[str, int] = {}
         self._origin = "api"
         self._request: Obj = shape("event.request")
+        self._version = API_VERSION
 
     # reading
 
@@ -125,17 +126,21 @@ class State:
             self._origin = origin
 
     @contextmanager
-    def request(self, id: str | None, idempotency_key: str | None = None) -> Iterator[None]:
+    def request(
+        self, id: str | None, idempotency_key: str | None = None, version: str = API_VERSION
+    ) -> Iterator[None]:
         """Events emitted inside name this API request; outside they are Stripe's own doing (both null)."""
-        before, self._request = self._request, shape("event.request", id=id, idempotency_key=idempotency_key)
+        before = self._request, self._version
+        self._request = shape("event.request", id=id, idempotency_key=idempotency_key)
+        self._version = version
         try:
             yield
         finally:
-            self._request = before
+            self._request, self._version = before
 
-    def own_request(self) -> AbstractContextManager[None]:
+    def own_request(self, version: str = API_VERSION) -> AbstractContextManager[None]:
         """A request that the merchant's own server makes, with an id and an idempotency key of its own."""
-        return self.request(self._unique("req_"), self._unique("key-"))
+        return self.request(self._unique("req_"), self._unique("key-"), version)
 
     def at(self, second: int, act: Callable[[], object], *, origin: str | None = None) -> None:
         """Plan `act` for `second`, as part of the life named `origin` (default: the one now being played)."""

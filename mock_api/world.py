@@ -7,6 +7,7 @@ from functools import partial
 from random import Random
 from typing import Any
 
+from mock_api.bookings import book
 from mock_api.business import Business
 from mock_api.catalogue import Catalogue, open_catalogue
 from mock_api.lives import Life
@@ -51,7 +52,10 @@ class World(Business):
         for number in range(self.customers_per_day):
             name = f"{day:%Y%m%d}-{number}"
             life = Life(self, catalogue, name=name, dice=Random(f"{self.seed}:{day}:{number}"))
-            self.at(self.now + life.dice.randrange(DAY), partial(live, life), origin=f"life:{day}:{number}")
+            birth = self.now + life.dice.randrange(DAY)
+            self.at(birth, partial(live, life), origin=f"life:{day}:{number}")
+            dice = Random(f"{self.seed}:{day}:{number}:booking")
+            self.at(birth, partial(book, life, dice), origin=f"booking:{day}:{number}")
         self.at(self.now + DAY, partial(self._day_begins, catalogue))
 
     def _account(self, created: int) -> Obj:

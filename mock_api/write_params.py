@@ -77,6 +77,7 @@ SUBSCRIPTION: Mapping[str, Reader] = {
 }
 NEW_PAYMENT_INTENT: Mapping[str, Reader] = {
     "amount": integer,
+    "capture_method": one_of("automatic", "automatic_async", "manual"),
     "confirm": boolean,
     "currency": text,
     "customer": text,

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from mock_api import forms
 from mock_api.errors import bad_request, missing
 from mock_api.filters import Obj
-from mock_api.forms import one_of, text
+from mock_api.forms import integer, one_of, text
 from mock_api.payment_writes import (
     card_of_token,
     confirm_payment_intent,
@@ -245,6 +245,14 @@ WRITES: tuple[Write, ...] = (
         "Confirm a payment intent",
         confirm_payment_intent,
         {"payment_method": text},
+    ),
+    Write(
+        "POST",
+        "/v1/payment_intents/{id}/capture",
+        "payment_intents",
+        "Capture a payment intent",
+        _change(World.capture_payment_intent),
+        {"amount_to_capture": integer},
     ),
     Write(
         "POST",

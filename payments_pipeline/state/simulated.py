@@ -19,6 +19,7 @@ class Write(pydantic.BaseModel):
     path: str
     form: str
     key: str | None
+    version: str | None = None
 
 
 class Simulated(Document):

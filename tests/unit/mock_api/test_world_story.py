@@ -42,7 +42,10 @@ def values(world: World, kind: str, name: str) -> set[object]:
     [
         ("subscriptions", "active canceled incomplete_expired past_due trialing"),
         ("invoices", "draft open paid uncollectible void"),
-        ("payment_intents", "canceled processing requires_action requires_payment_method succeeded"),
+        (
+            "payment_intents",
+            "canceled processing requires_action requires_capture requires_payment_method succeeded",
+        ),
         ("charges", "failed pending succeeded"),
         ("refunds", "failed succeeded"),
         ("disputes", "lost needs_response under_review warning_closed won"),
@@ -65,8 +68,8 @@ def test_every_currency_is_sold_in(world: World) -> None:
 
 
 def test_every_reporting_category_occurs(world: World) -> None:
-    """The books show sales, refunds and their failures, disputes and their reversals, payouts and returns, and fees."""
-    expected = "charge dispute dispute_reversal fee payout payout_reversal refund refund_failure"
+    """The books show sales, what was not captured of them, refunds, disputes, payouts, what came back, and fees."""
+    expected = "charge dispute dispute_reversal fee partial_capture_reversal payout payout_reversal refund refund_failure"
     assert values(world, "balance_transactions", "reporting_category") == set(expected.split())
 
 
@@ -127,8 +130,31 @@ def test_ids_look_like_stripes(world: World) -> None:
 
 
 def test_what_succeeded_was_captured_and_what_failed_was_not(world: World) -> None:
-    """`amount_captured` is the whole amount of a charge that was not refused, and nothing of one that was."""
+    """`amount_captured` is the whole amount of a charge that was not refused, unless it was only held."""
     charges = world.rows("charges")
+    held = {intent["id"] for intent in world.rows("payment_intents") if intent["capture_method"] == "manual"}
     assert {charge["status"] for charge in charges} == {"succeeded", "pending", "failed"}
     for charge in charges:
-        assert charge["amount_captured"] == (0 if charge["status"] == "failed" else charge["amount"])
+        if charge["payment_intent"] not in held:
+            assert charge["amount_captured"] == (0 if charge["status"] == "failed" else charge["amount"])
+
+
+def test_holds_end_in_every_way(world: World) -> None:
+    """Captured in full or in part, canceled, expired; with and without a refund of what was let go; and refunded."""
+    kinds: Counter[str] = Counter()
+    for intent in world.rows("payment_intents"):
+        if intent["capture_method"] == "manual" and intent["latest_charge"]:
+            charge = world.get("charges", intent["latest_charge"]) or {}
+            part = intent["status"] == "succeeded" and charge["amount_captured"] < charge["amount"]
+            counted = charge["amount_refunded"] >= charge["amount"] - charge["amount_captured"] > 0
+            end = intent["cancellation_reason"] or ("part" if part else intent["status"])
+            kinds[f"{end}, refunded" if counted else end] += 1
+    assert set(kinds) == {
+        "requires_capture",
+        "succeeded",
+        "part",
+        "part, refunded",
+        "requested_by_customer",
+        "requested_by_customer, refunded",
+        "expired",
+    }
