@@ -4,12 +4,22 @@ scope = "linked"
 */
 with
 
-payments as (
-    select * from gold.fct_payments where charge_id is not null
-),
-
 charges as (
     select * from silver.charges where not is_deleted
+),
+
+-- What a charge calls refunded and gold does not is exactly what was let go.
+payments as (
+    select
+        fct_payments.currency,
+        fct_payments.amount_minor,
+        case
+            when fct_payments.refunded_minor = charges.refunded_minor then charges.refunded_minor
+            else fct_payments.refunded_minor + fct_payments.released_minor
+        end as part_minor,
+    from gold.fct_payments
+    left join charges on fct_payments.charge_id = charges.charge_id
+    where fct_payments.charge_id is not null
 ),
 
 fct_invoices as (
@@ -46,8 +56,7 @@ balance_transactions as (
 
 -- Gold counts for, silver counts against: what does not cancel out was lost, doubled or changed.
 entries as (
-    select 'fct_payments' as model, currency, 1 as side, amount_minor,
-        refunded_minor + released_minor as part_minor
+    select 'fct_payments' as model, currency, 1 as side, amount_minor, part_minor
     from payments
     union all
     select 'fct_payments' as model, currency, -1 as side, amount_minor, refunded_minor as part_minor

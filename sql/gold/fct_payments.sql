@@ -95,6 +95,35 @@ balance_transactions as (
     select * from silver.balance_transactions where not is_deleted
 ),
 
+releases as (
+    select distinct charge_id from gold.fct_refunds where is_release
+),
+
+let_go as (
+    select
+        charges.charge_id,
+        case
+            when
+                charges.is_captured
+                or payment_intents.status = 'canceled'
+                or charges.refunded_minor > charges.captured_minor
+                then greatest(charges.amount_minor - charges.captured_minor, 0)
+            else 0
+        end as released_minor,
+        -- Until API version 2025-03-31 Stripe counts what it lets go as refunded: then more was refunded than captured,
+        -- or a refund was made of it, or the ledger credits the whole.
+        charges.refunded_minor > charges.captured_minor
+        or releases.charge_id is not null
+        or coalesce(own.currency = charges.currency and own.amount_minor = charges.amount_minor, false) as is_counted,
+    from charges
+    left join payment_intents
+        on charges.payment_intent_id = payment_intents.payment_intent_id
+    left join releases on charges.charge_id = releases.charge_id
+    left join balance_transactions as own
+        on charges.balance_transaction_id = own.balance_transaction_id
+    where charges.status = 'succeeded'
+),
+
 attempts as (
     select
         charges.charge_id as payment_id,
@@ -139,17 +168,11 @@ attempts as (
 
         charges.amount_minor,
         charges.captured_minor,
-        -- Stripe counts what a final capture lets go as refunded, but not where captures are several:
-        -- there only what is more than was ever captured can be that.
-        greatest(
-            case
-                when charges.multicapture_status is not distinct from 'available'
-                    then charges.refunded_minor - charges.captured_minor
-                else least(charges.refunded_minor, charges.amount_minor - charges.captured_minor)
-            end,
-            0
-        ) as released_minor,
-        charges.refunded_minor as returned_minor,
+        coalesce(let_go.released_minor, 0) as released_minor,
+        case
+            when let_go.is_counted then greatest(charges.refunded_minor - let_go.released_minor, 0)
+            else charges.refunded_minor
+        end as refunded_minor,
 
         coalesce(charges.status = 'succeeded' and charges.captured_minor > 0, false) as is_captured,
         charges.is_disputed,
@@ -159,6 +182,7 @@ attempts as (
     from charges
     left join payment_intents
         on charges.payment_intent_id = payment_intents.payment_intent_id
+    left join let_go on charges.charge_id = let_go.charge_id
 ),
 
 unattempted as (
@@ -179,7 +203,7 @@ unattempted as (
         payment_intents.amount_minor,
         cast(0 as bigint) as captured_minor,
         cast(0 as bigint) as released_minor,
-        cast(0 as bigint) as returned_minor,
+        cast(0 as bigint) as refunded_minor,
 
         false as is_captured,
         false as is_disputed,
@@ -271,7 +295,7 @@ select
     payments.amount_minor,
     payments.captured_minor,
     payments.released_minor,
-    payments.returned_minor - payments.released_minor as refunded_minor,
+    payments.refunded_minor,
     settlements.currency as settlement_currency,
     settlements.settled_minor,
     settlements.fee_minor,
@@ -281,7 +305,7 @@ select
     or payments.attempt_count = 0 as is_latest_attempt,
     payments.is_captured,
     payments.captured_minor > 0
-    and payments.returned_minor - payments.released_minor >= payments.captured_minor as is_refunded,
+    and payments.refunded_minor >= payments.captured_minor as is_refunded,
     payments.is_disputed,
 
     payments.created_at,

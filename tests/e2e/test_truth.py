@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from mock_api.shapes import API_VERSION
+from mock_api.world import World
 from tests.e2e.agreement import differences
 from tests.e2e.harness import DAY, MIDNIGHT, Account, account_of, digest_of, read_parquet, rebuild, run
 from tests.e2e.oracle import FIELDS, INVOICE_LINE, KEYS
@@ -18,6 +20,10 @@ OBSERVATION = {"is_deleted", "deleted_at", "_observed_at"}
 def business() -> Iterator[Account]:
     """Not quite a month of business: refunds, renewals, deletions and payouts; every event can still be listed."""
     with account_of(days=29.4, customers_per_day=3) as served:
+        with served.world.lock:
+            for version in (API_VERSION, "2025-02-24.acacia"):
+                for currency in ("eur", "kwd"):
+                    _capture_in_part_and_refund(served.world, version, currency)
         yield served
 
 
@@ -75,6 +81,46 @@ def test_gold_refunds_and_payments_equal_the_truth(business: Account, whole: Pat
     assert _sums(refunds, "amount_minor") == refunded
 
 
+def test_gold_tells_what_was_let_go_from_what_was_refunded(business: Account, whole: Path) -> None:
+    """Of every charge: what a hold that ended left uncaptured, and what was given back of what was captured."""
+    truth = business.truth()
+    reversals, expected = _releases(truth), {}
+    for id, charge in truth["charges"].items():
+        rest = charge["amount"] - charge["amount_captured"]
+        ended = (
+            charge["captured"] or truth["payment_intents"][charge["payment_intent"]]["status"] == "canceled"
+        )
+        returned = sum(
+            refund["amount"]
+            for refund in truth["refunds"].values()
+            if refund["charge"] == id and refund["status"] != "failed" and refund["id"] not in reversals
+        )
+        expected[id] = (rest if charge["status"] == "succeeded" and ended else 0, returned)
+    payments = [row for row in read_parquet(whole, "gold.fct_payments") if row["charge_id"]]
+    told = {row["charge_id"]: (row["released_minor"], row["refunded_minor"]) for row in payments}
+    assert told == expected
+    refunds = read_parquet(whole, "gold.fct_refunds")
+    assert {row["refund_id"] for row in refunds if row["is_release"]} == reversals
+    # Whether or not a release made a refund, and whether or not something of the rest was given back.
+    assert {(released > 0, returned > 0) for released, returned in expected.values()} == {
+        (False, False),
+        (False, True),
+        (True, False),
+        (True, True),
+    }
+    assert reversals
+
+
+def test_gross_revenue_is_what_was_captured(business: Account, whole: Path) -> None:
+    """In a currency that nothing is converted to, whichever way the ledger books a capture in part."""
+    taken = [obj for obj in business.truth()["charges"].values() if obj["status"] == "succeeded"]
+    gross = _sums(read_parquet(whole, "marts.revenue_daily"), "gross_minor")
+    captured = _sums(taken, "amount_captured")
+    assert {currency: gross[currency] for currency in ("eur", "gbp", "jpy")} == {
+        currency: captured[currency] for currency in ("eur", "gbp", "jpy")
+    }
+
+
 def test_gold_has_one_row_per_object(business: Account, whole: Path) -> None:
     """Facts and dimensions hold each of the account's objects once."""
     truth = business.truth()
@@ -123,6 +169,31 @@ def test_objects_read_one_by_one_share_their_parts(lake: Path) -> None:
         parts = [part.key for part in run(lake, account).extract.parts if part.entity == "customers"]
     retrieved = [(lake / key).read_text().count('"source":"retrieve"') for key in parts]
     assert sorted(filter(None, retrieved)) == [2, 10]
+
+
+def _capture_in_part_and_refund(world: World, version: str, currency: str) -> None:
+    """As much is given back as was let go: only how it was booked, or its refund, tells which is which."""
+    world.play(world.now + 60)
+    held = world.create_payment(
+        amount=10_000,
+        currency=currency,
+        payment_method=world.create_payment_method()["id"],
+        capture_method="manual",
+    )
+    with world.own_request(version):
+        world.capture_payment_intent(held["id"], amount_to_capture=6_000)
+        world.create_refund(payment_intent=held["id"], amount=4_000)
+
+
+def _releases(truth: dict[str, dict[str, dict[str, Any]]]) -> set[str]:
+    """The refunds that moved nothing, or took back what had been credited and not captured."""
+    ledger = truth["balance_transactions"]
+    return {
+        refund["id"]
+        for refund in truth["refunds"].values()
+        if refund["balance_transaction"] is None
+        or ledger[refund["balance_transaction"]]["reporting_category"] == "partial_capture_reversal"
+    }
 
 
 def _sums(rows: list[dict[str, Any]], column: str) -> dict[str, int]:
