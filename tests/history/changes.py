@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mock_api.shapes import API_VERSION
 from mock_api.world import World, WorldError
 
 Obj = dict[str, Any]
@@ -69,6 +70,24 @@ def _pay(world: World, aim: int) -> None:
         payment_method=method,
         decline_code=decline,
     )
+
+
+def _hold(world: World, aim: int) -> None:
+    card = world.create_payment_method()["id"]
+    currency = CURRENCIES[aim % len(CURRENCIES)]
+    world.create_payment(
+        amount=1000 + aim % 9000, currency=currency, payment_method=card, capture_method="manual"
+    )
+
+
+def _end_hold(world: World, aim: int) -> None:
+    """Capture a hold in whole or in part or cancel it, by a request of this API version or of an old one."""
+    held = _one(world, "payment_intents", aim, status="requires_capture")
+    with world.own_request((API_VERSION, "2025-02-24.acacia")[aim % 2]):
+        if aim % 3 == 0:
+            world.cancel_payment_intent(held)
+        else:
+            world.capture_payment_intent(held, amount_to_capture=None if aim % 3 == 1 else 1 + aim % 999)
 
 
 def _subscribe(world: World, aim: int) -> None:
@@ -144,6 +163,8 @@ def _unattached(world: World, aim: int) -> None:
 CHANGES: Mapping[str, Change] = {
     "a new customer": _new_payer,
     "a payment": _pay,
+    "a hold": _hold,
+    "a hold is captured or let go": _end_hold,
     "a change of address": lambda world, aim: world.update_customer(
         _one(world, "customers", aim), name=f"Name {aim}", address={"country": ("DE", "US", "FR")[aim % 3]}
     ),

@@ -84,6 +84,26 @@ def test_the_next_process_finds_the_same_account(storage: LocalStorage, clock: C
     assert written >= len(fixture().subscriptions)
 
 
+def test_what_was_asked_of_an_old_version_is_repeated_as_such(storage: LocalStorage, clock: Clock) -> None:
+    """What Stripe makes of a hold that is let go depends on the version of the request."""
+    held: dict[str, Any] = {
+        "amount": 500,
+        "currency": "usd",
+        "payment_method": "pm_card_visa",
+        "confirm": "true",
+    }
+    with simulated_account(storage, clock) as (_, url):
+        with httpx.Client(base_url=url, auth=("sk_test_mock", "")) as client:
+            made = client.post("/v1/payment_intents", data={**held, "capture_method": "manual"}).json()
+            old = {"Stripe-Version": "2025-02-24.acacia"}
+            canceled = client.post(f"/v1/payment_intents/{made['id']}/cancel", headers=old)
+            assert canceled.json()["status"] == "canceled"
+        left = truth(url)
+    assert made["latest_charge"] in {refund["charge"] for refund in left["refunds"].values()}
+    with simulated_account(storage, clock) as (_, url):
+        assert truth(url) == left
+
+
 def test_reading_remembers_nothing(storage: LocalStorage, clock: Clock) -> None:
     """Not a byte of the folder changes."""
     before = storage.read(layout.SIMULATED)
