@@ -109,6 +109,9 @@ def _capturable(intent: Obj, wanted: int | None) -> int:
         message = "This value must be greater than or equal to 1."
         raise WorldError("parameter_invalid_integer", message, "amount_to_capture")
     if amount > most:
-        message = f"The requested capture amount ({amount}) is greater than the amount that can be captured ({most})."
+        message = (
+            "The payment could not be captured because the requested capture amount is greater than the amount "
+            "you can capture for this charge."
+        )
         raise WorldError("amount_too_large", message, "amount_to_capture")
     return amount

@@ -352,7 +352,7 @@ WRITES: tuple[Callable[[World, Random], object], ...] = (
 
 
 def of_any_version(world: World, dice: Random, act: Callable[..., object], **fields: object) -> None:
-    """End a hold, by a request of this version or of one from before releases made no refunds."""
+    """End a hold, by a request of this version or of one that makes a refund of what is let go."""
     held = [row["id"] for row in world.rows("payment_intents") if row["status"] == "requires_capture"]
     with world.own_request(dice.choice([API_VERSION, "2025-02-24.acacia"])):
         act(dice.choice(held) if held else "none", **fields)
