@@ -129,6 +129,17 @@ def test_an_old_version_makes_a_refund_of_what_a_capture_leaves(
     assert (charge.amount_refunded, charge.refunded) == (1000, True)
 
 
+def test_an_old_version_makes_no_refund_where_nothing_is_let_go(shop: Served) -> None:
+    """A capture in full leaves nothing, and an intent that was never confirmed holds nothing."""
+    old = shop.client(stripe_version=OLD)
+    intent = old.v1.payment_intents.capture(hold(old).id)
+    assert (charge_of(old, intent).amount_refunded, entries(old, intent)) == (0, [("charge", 1000, 59)])
+    assert events_of(old, 2) == ["charge.captured", "payment_intent.succeeded"]
+    waiting = old.v1.payment_intents.create({"amount": 500, "currency": "eur", "capture_method": "manual"})
+    assert old.v1.payment_intents.cancel(waiting.id).status == "canceled"
+    assert events_of(old, 1) == ["payment_intent.canceled"]
+
+
 def test_cancelling_lets_a_hold_go(shop: Served, client: stripe.StripeClient) -> None:
     """Nothing is booked; only a request of an old version makes a refund, which names no transaction."""
     intent = client.v1.payment_intents.cancel(hold(client).id)
