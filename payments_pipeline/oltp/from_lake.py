@@ -1,4 +1,4 @@
-"""The lake as a source: silver says which state of which object is published, bronze has it as received."""
+"""The lake as a source: silver says which objects are published, bronze has them as received."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ import msgspec
 import pyarrow.parquet
 
 from payments_pipeline.bronze import OBSERVED_FORMAT, check_part
+from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import StorageError
 from payments_pipeline.flow import BronzePart
 from payments_pipeline.lake import Lake
+from payments_pipeline.layout import part_epoch
 from payments_pipeline.oltp.source import RETRIEVED, Observation, Source
+from payments_pipeline.screen import Rejected, Screen
 from payments_pipeline.session import open_for_reading
 from payments_pipeline.settings import Settings
 from payments_pipeline.state.head import read_head, still_shown
-from payments_pipeline.state.manifest import all_runs, read_manifests
+from payments_pipeline.state.manifest import all_runs, published_parts, read_manifests
 
 
 class _Meta(msgspec.Struct):
@@ -38,7 +41,10 @@ class _Identity(msgspec.Struct):
 
 
 class PublishedObjects:
-    """What one publication of the lake shows: silver says which state of which object, bronze has it as received."""
+    """What one publication of the lake shows: silver says which objects, bronze has their newest states as received.
+
+    A state that differs from an older one in nothing that silver has a column for is not written to silver again.
+    """
 
     retrieves = False
 
@@ -56,17 +62,21 @@ class PublishedObjects:
 
     def read(self, table: str) -> Iterator[Observation]:
         shown, deleted, known = self._shown(table)
-        missing = set(shown)
+        missing, screen = set(shown), Screen(ENTITIES[table])
         for part in self._parts(table):
             for position, line in self._lines(part):
                 found = msgspec.json.decode(line.data, type=_Identity)
                 object_id, seen = found.id, line.meta.observed_at
-                if object_id not in shown or seen > shown[object_id]:
+                if object_id not in shown:
                     continue
-                if seen == shown[object_id]:
+                if seen >= shown[object_id]:
+                    if seen > shown[object_id] and not _is_taken(screen, bytes(line.data)):
+                        continue
                     missing.discard(object_id)
                 elif object_id not in deleted:
                     continue  # of what is deleted, the last state before that is wanted too
+                if object_id not in deleted:
+                    shown[object_id] = seen
                 if not found.deleted:
                     known.discard(object_id)
                 rank = 0 if line.meta.source == "list" else RETRIEVED
@@ -108,17 +118,27 @@ class PublishedObjects:
         return shown, deleted, known
 
     def _parts(self, table: str) -> Iterator[BronzePart]:
-        for run in read_manifests(self._lake.storage, all_runs(self._lake.storage)).values():
-            for part in run.extract.parts:
-                if part.entity == table:
-                    check_part(self._lake.storage, part)
-                    yield part
+        """The bronze that was published, the newest first: of what was read again unchanged, one line is told."""
+        runs = read_manifests(self._lake.storage, all_runs(self._lake.storage))
+        for part in sorted(published_parts(runs), key=lambda part: part_epoch(part.key), reverse=True):
+            if part.entity == table:
+                check_part(self._lake.storage, part)
+                yield part
 
     def _lines(self, part: BronzePart) -> Iterator[tuple[int, _Line]]:
         decoder = msgspec.json.Decoder(_Line)
         with self._lake.storage.localize(part.key).open("rb") as stream:
             for number, line in enumerate(stream, start=1):
                 yield number, decoder.decode(line)
+
+
+def _is_taken(screen: Screen, record: bytes) -> bool:
+    """Whether a build takes the record, or sends it to quarantine."""
+    try:
+        screen.strict_line(record)
+    except Rejected:
+        return False
+    return True
 
 
 @contextmanager

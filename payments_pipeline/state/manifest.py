@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import ClassVar, Literal, Self
 
@@ -13,6 +13,7 @@ from payments_pipeline import layout
 from payments_pipeline.entities import EVENTS
 from payments_pipeline.errors import LeaseError, ObjectMissing, UsageError
 from payments_pipeline.flow import BronzePart, CheckResult, EntityCounts, StagedPartition
+from payments_pipeline.layout import part_epoch
 from payments_pipeline.state.documents import Document, load, replace, unpacked
 from payments_pipeline.storage import ABSENT, Storage
 from payments_pipeline.storage.parallel import each
@@ -253,6 +254,21 @@ def published_until(runs: Iterable[Manifest]) -> dict[str, int]:
         for name in step.consumed:
             until[name] = max(until.get(name, 0), built)
     return until
+
+
+def published_parts(runs: Mapping[str, Manifest], *, since: float = 0) -> list[BronzePart]:
+    """The bronze that is in what is published, as far as retention has left it; of runs that began at `since` or later.
+
+    That is a Unix second of the source's clock.
+    """
+    until = published_until(runs.values())
+    return [
+        part
+        for name, run in runs.items()
+        if run.ceiling >= since
+        for part in run.extract.parts
+        if part_epoch(part.key) <= until.get(name, -1)
+    ]
 
 
 def write_manifest(storage: Storage, manifest: Manifest) -> None:

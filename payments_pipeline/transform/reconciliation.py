@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from payments_pipeline.entities import ENTITIES, EVENTS
 from payments_pipeline.transform.models import Models, ModelSpec
+from payments_pipeline.transform.reading import plain_lines
 from payments_pipeline.transform.statements import name, text
 
 RECEIVED = ModelSpec(
@@ -47,23 +50,32 @@ FLAGS = (
 )
 
 
-def reconciliation(models: Models) -> ModelSpec:
-    """`marts.webhook_reconciliation`: a row per event of the period that either side knows, and what is wrong with it."""
+def reconciliation(models: Models, read: Collection[str] = ()) -> ModelSpec:
+    """`marts.webhook_reconciliation`: a row per event of the period that either side knows, and what is wrong with it.
+
+    `read` are the entities of which the engine shows bronze lines: an object is read more often than it changes.
+    """
     return ModelSpec(
         layer="marts",
         name="webhook_reconciliation",
         description="Every event of the last reconciled period: what webhooks, feed and silver say of it.",
         depends_on=(),
         grain=("event_id",),
-        sql=_SELECT.format(objects=_objects(models), differences=_differences()),
+        sql=_SELECT.format(objects=_objects(models, read), differences=_differences()),
     )
 
 
-def _objects(models: Models) -> str:
-    """Every silver object by its type and id, and when it was last observed."""
+def _objects(models: Models, read: Collection[str]) -> str:
+    """Every silver object by its type and id, and when it was last read."""
     return "\n    union all\n    ".join(
         f"select {text(ENTITIES[model.name].object)} as object_type, {name(model.grain[0])} as object_id, "
-        f"_observed_at as observed_at from {model.qualified}"
+        + (
+            f"greatest(_observed_at, last_read) as observed_at from {model.qualified} left join "
+            f"(select id, max(seen)::timestamp as last_read from {plain_lines(model.name)} group by id) "
+            f"on id = {name(model.grain[0])}"
+            if model.name in read
+            else f"_observed_at as observed_at from {model.qualified}"
+        )
         for model in models.layer("silver")
         if model.parent is None and model.name != EVENTS
     )

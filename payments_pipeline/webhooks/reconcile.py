@@ -17,12 +17,13 @@ import pyarrow.parquet as pq
 
 from payments_pipeline import layout
 from payments_pipeline.bronze import OBSERVED_FORMAT, file_sha256
+from payments_pipeline.entities import ENTITIES
 from payments_pipeline.errors import CorruptObject, ObjectMissing, UsageError
 from payments_pipeline.flow import EPOCH_DT
 from payments_pipeline.lake import Lake
 from payments_pipeline.screen import LAST_SECOND
 from payments_pipeline.state.documents import Document, load
-from payments_pipeline.state.manifest import all_runs, read_manifests
+from payments_pipeline.state.manifest import all_runs, published_parts, read_manifests
 from payments_pipeline.storage import Storage
 from payments_pipeline.transform.reconciliation import (
     FLAGS,
@@ -114,7 +115,7 @@ def reconcile(lake: Lake, period: Period) -> tuple[Reconciliation, Path]:
         "late_seconds": period.late_seconds,
     }
     lake.engine.show(PERIOD, [_written(scratch / "period.parquet", _PERIOD, iter([bounds]))])
-    model = reconciliation(lake.models)
+    model = reconciliation(lake.models, _show_read(lake, period.start.timestamp()))
     lake.engine.build(model)
     relation = scratch / f"{model.qualified}.parquet"
     if lake.engine.digests(model):
@@ -124,6 +125,16 @@ def reconcile(lake: Lake, period: Period) -> tuple[Reconciliation, Path]:
         pq.write_table(pa.table({}), relation)
         lake.engine.show(model, [])
     return _summary(lake, period, relation), relation
+
+
+def _show_read(lake: Lake, since: float) -> frozenset[str]:
+    """Let the engine see what published runs have read since that second; the entities that they read."""
+    parts = published_parts(read_manifests(lake.storage, all_runs(lake.storage)), since=since)
+    entities = {part.entity for part in parts} & ENTITIES.keys()
+    for entity in entities:
+        files = [lake.storage.localize(part.key) for part in parts if part.entity == entity]
+        lake.engine.show_plainly(ENTITIES[entity], files)
+    return frozenset(entities)
 
 
 def publish_reconciliation(storage: Storage, found: Reconciliation, relation: Path) -> str:

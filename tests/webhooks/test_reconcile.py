@@ -20,7 +20,7 @@ from payments_pipeline.transform.reconciliation import FLAGS
 from payments_pipeline.webhooks.event import received
 from payments_pipeline.webhooks.journal import Journal
 from payments_pipeline.webhooks.reconcile import Period, Reconciliation, publish_reconciliation, reconcile
-from tests.e2e.harness import Account, files_of, run, settings_for
+from tests.e2e.harness import Account, account_of, files_of, run, settings_for
 
 Event = dict[str, Any]
 Change = Callable[[list[Event]], None]
@@ -186,6 +186,27 @@ def test_what_nobody_can_know_yet_is_not_held_against_anybody(copy: Path, small:
     assert flagged(found) == {"is_missing": (newest["id"],)}
     found = compared(copy, small, read_until=6, now=300 - age)
     assert flagged(found) == {"is_extra": ("evt_fresh",), "is_object_stale": ("evt_fresh",)}
+
+
+def test_an_object_that_was_read_is_not_stale_though_silver_has_no_column_for_what_changed(
+    lake: Path,
+) -> None:
+    """A customer moves within the town: nothing of silver is written for it, and a run has read the customer since."""
+    with account_of(days=2.4, customers_per_day=2) as account:
+        run(lake, account)
+        account.clock.advance(3600)
+        with account.world.lock:
+            account.world.play(account.clock())
+            customer = next(row for row in account.world.rows("customers") if row["address"])
+            account.world.update_customer(
+                customer["id"], address={**customer["address"], "line1": "Elsewhere 1"}
+            )
+        account.clock.advance(60)
+        deliver(lake, account, events_of(account))
+        stale = compared(lake, account, read_until=1)
+        run(lake, account)
+        assert len(flagged(stale)["is_object_stale"]) > 0
+        assert flagged(compared(lake, account)) == {}
 
 
 def test_only_the_period_is_compared(copy: Path, small: Account) -> None:
