@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from payments_pipeline.entities import ENTITIES, EntitySpec
@@ -16,6 +16,7 @@ from payments_pipeline.state.manifest import Manifest, Request, all_runs, read_m
 from payments_pipeline.state.snapshot import read_latest, snapshot_of
 from payments_pipeline.storage import Storage
 
+Count = Callable[[EntitySpec, Window], int]
 _RUNS = 30
 """So many of the newest runs tell how many objects a day has."""
 
@@ -24,7 +25,7 @@ _RUNS = 30
 class EntityForecast:
     """What would be listed of one entity.
 
-    `objects` is None if no earlier run tells how many a day has; then `calls` is the least that it can take.
+    `objects` is None if nobody tells how many a day has; then `calls` is the least that it can take.
     """
 
     entity: str
@@ -42,22 +43,24 @@ class EntityForecast:
 class Forecast:
     """A run's lists at `rate` calls a second; `relist` says why everything is listed again, if it is.
 
-    What events name and what new objects refer to is retrieved on top: nobody knows that beforehand.
+    What events name and what new objects refer to is `retrieved` on top, a call each: about so many if it is as in
+    earlier runs, None if there were none.
     """
 
     entities: tuple[EntityForecast, ...]
     rate: float
     relist: str | None
+    retrieved: int | None
 
     @property
     def calls(self) -> int:
-        """Of all entities."""
+        """To list all entities."""
         return sum(each.calls for each in self.entities)
 
     @property
     def minutes(self) -> float:
         """What the calls take at that rate."""
-        return self.calls / self.rate / 60
+        return (self.calls + (self.retrieved or 0)) / self.rate / 60
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -70,6 +73,7 @@ class Forecast:
             "relist": self.relist,
             "rate": self.rate,
             "calls": self.calls,
+            "retrieved": self.retrieved,
             "minutes": round(self.minutes, 2),
             "unknown": list(self.unknown),
             "entities": [
@@ -84,8 +88,13 @@ class Forecast:
         }
 
 
-def forecast(storage: Storage, settings: Settings, request: Request, now: int) -> Forecast:
-    """What `request` would list if a run began `now` (Unix seconds). Reads the lake's state, changes nothing."""
+def forecast(
+    storage: Storage, settings: Settings, request: Request, now: int, *, count: Count | None = None
+) -> Forecast:
+    """What `request` would list if a run began `now` (Unix seconds). Reads the lake's state, changes nothing.
+
+    `count` is asked of an entity that no run has listed yet: about how many objects a window has.
+    """
     head, coverage = read_head(storage), read_coverage(storage, ENTITIES)
     silver = read_latest(storage, [f"silver.{name}" for name in request.entities])
     plan = make_plan(
@@ -102,6 +111,9 @@ def forecast(storage: Storage, settings: Settings, request: Request, now: int) -
     for name in ENTITIES if plan.relist else request.entities:
         windows = tuple(job.window for job in plan.jobs if job.spec.name == name and job.window is not None)
         per_second = _per_second(name, runs)
+        if per_second is None and count and windows:
+            whole = Window(windows[0].start, windows[-1].end)
+            per_second = count(ENTITIES[name], whole) / (whole.end - whole.start)
         calls = sum(
             _calls(ENTITIES[name], window, (per_second or 0.0) / settings.max_page_size, now)
             for window in windows
@@ -112,7 +124,8 @@ def forecast(storage: Storage, settings: Settings, request: Request, now: int) -
             else None
         )
         found.append(EntityForecast(name, windows, objects, calls))
-    return Forecast(tuple(found), settings.rate, plan.relist)
+    listed = sum(each.objects or 0 for each in found)
+    return Forecast(tuple(found), settings.rate, plan.relist, _retrieved(listed, runs))
 
 
 def _per_second(name: str, runs: Sequence[Manifest]) -> float | None:
@@ -120,6 +133,13 @@ def _per_second(name: str, runs: Sequence[Manifest]) -> float | None:
     extracts = [run.extract.entities[name] for run in runs if name in run.extract.entities]
     seconds = sum(end - start for extract in extracts for start, end in extract.windows)
     return sum(extract.listed for extract in extracts) / seconds if seconds else None
+
+
+def _retrieved(listed: int, runs: Sequence[Manifest]) -> int | None:
+    """How many objects are retrieved beside so many that are listed, if it is as in these runs; None if they listed nothing."""
+    extracts = [extract for run in runs for extract in run.extract.entities.values()]
+    before = sum(extract.listed for extract in extracts)
+    return round(listed * sum(each.retrieved + each.absent for each in extracts) / before) if before else None
 
 
 def _calls(spec: EntitySpec, window: Window, pages_per_second: float, now: int) -> int:

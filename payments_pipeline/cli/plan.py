@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import ExitStack
 from typing import Any
 
 import click
@@ -12,7 +13,7 @@ from payments_pipeline.cli.runs import window_options
 from payments_pipeline.cli.terminal import answering, table_of
 from payments_pipeline.entities import ENTITIES, entity
 from payments_pipeline.forecast import Forecast, forecast
-from payments_pipeline.session import now, storage_of
+from payments_pipeline.session import now, open_source, storage_of
 from payments_pipeline.state.manifest import Request
 
 
@@ -29,13 +30,17 @@ def plan(
 ) -> None:
     """Show what a run would list, and about the calls and minutes it takes.
 
-    Counted from what earlier runs have found in a day; nothing is fetched or written.
+    Counted from what earlier runs have found in a day, and where none has looked, from a few pages of the account.
+    Nothing is written.
     """
     settings = settings_of(context, lake)
     chosen = tuple(entity(name).name for name in dict.fromkeys(names)) or tuple(ENTITIES)
     request = Request.of(chosen, **window)
-    with storage_of(settings) as storage:
-        found = forecast(storage, settings, request, int(now().timestamp()))
+    with storage_of(settings) as storage, ExitStack() as stack:
+        count = None
+        if not settings.uses_embedded_mock:
+            count = stack.enter_context(open_source(settings, storage, now)).client.count
+        found = forecast(storage, settings, request, int(now().timestamp()), count=count)
     if as_text:
         click.echo(json.dumps(found.as_json(), indent=2))
     else:
@@ -58,8 +63,9 @@ def _print(found: Forecast) -> None:
     if found.relist:
         console.print(f"everything covered is listed again: {found.relist}", highlight=False)
     least = "at least " if found.unknown else ""
+    more = "" if found.retrieved is None else f" and about {found.retrieved:,} to retrieve"
     console.print(
-        f"{least}{found.calls:,} calls to list, {found.minutes:.1f} minutes at {found.rate:g} calls a second",
+        f"{least}{found.calls:,} calls to list{more}, {found.minutes:.1f} minutes at {found.rate:g} calls a second",
         highlight=False,
     )
-    console.print("what events name and what new objects refer to is retrieved on top", highlight=False)
+    console.print("what events name and what new objects refer to is retrieved, a call each", highlight=False)

@@ -6,30 +6,49 @@ import json
 from pathlib import Path
 
 from payments_pipeline.entities import ENTITIES
-from payments_pipeline.forecast import forecast
-from payments_pipeline.session import storage_of
-from payments_pipeline.state.manifest import Request
-from tests.e2e.harness import DAY, account_of, command_in, files_of, refusal, run, settings_for
+from payments_pipeline.forecast import Forecast, forecast
+from payments_pipeline.session import open_source, storage_of
+from payments_pipeline.state.manifest import Extract, Request
+from tests.e2e.harness import DAY, Account, account_of, command_in, files_of, refusal, run, settings_for
 
 SMALL_PAGES = {"MAX_PAGE_SIZE": "10"}
 
 
 def test_the_calls_of_the_next_run_are_foreseen_within_a_third(tmp_path: Path) -> None:
-    """After a run has shown how many objects a day has, for a longer window than that one."""
+    """After a run has shown how many objects a day has, for a longer window than that one; what is retrieved, by half."""
     lake = tmp_path / "lake"
-    with account_of(days=6, customers_per_day=30) as account:
-        run(lake, account, Request(entities=tuple(ENTITIES), days=2), environ=SMALL_PAGES)
-        account.clock.advance(DAY)
-        settings = settings_for(lake, account, **SMALL_PAGES)
-        request = Request(entities=tuple(ENTITIES), days=4)
-        with storage_of(settings) as storage:
-            found = forecast(storage, settings, request, account.clock())
-        done = run(lake, account, request, environ=SMALL_PAGES).extract
-    retrieved = sum(each.retrieved + each.absent for each in done.entities.values())
-    listing = done.calls - retrieved - 1
+    with account_of(days=9, customers_per_day=30) as account:
+        for days in (2, 1):
+            run(lake, account, Request(entities=tuple(ENTITIES), days=days), environ=SMALL_PAGES)
+            account.clock.advance(DAY)
+        found, done = _foreseen_and_done(lake, account, days=6)
     assert not found.unknown
     assert found.calls > 50
-    assert 2 / 3 < found.calls / listing < 3 / 2
+    assert 2 / 3 < found.calls / (done.calls - _retrieved(done) - 1) < 3 / 2
+    assert found.retrieved is not None
+    assert 1 / 2 < found.retrieved / _retrieved(done) < 2
+
+
+def test_the_calls_of_a_first_run_are_foreseen_within_a_third(tmp_path: Path) -> None:
+    """A few pages of each list tell how many objects a day has."""
+    with account_of(days=9, customers_per_day=30) as account:
+        found, done = _foreseen_and_done(tmp_path / "lake", account, days=6)
+    assert not found.unknown
+    assert found.retrieved is None
+    assert 2 / 3 < found.calls / (done.calls - _retrieved(done) - 1) < 3 / 2
+
+
+def _foreseen_and_done(lake: Path, account: Account, *, days: int) -> tuple[Forecast, Extract]:
+    """What is said of a run beforehand, and what it then does."""
+    settings = settings_for(lake, account, **SMALL_PAGES)
+    request = Request(entities=tuple(ENTITIES), days=days)
+    with storage_of(settings) as storage, open_source(settings, storage, account.now) as source:
+        found = forecast(storage, settings, request, account.clock(), count=source.client.count)
+    return found, run(lake, account, request, environ=SMALL_PAGES).extract
+
+
+def _retrieved(done: Extract) -> int:
+    return sum(each.retrieved + each.absent for each in done.entities.values())
 
 
 def test_a_plan_of_a_new_lake_says_what_it_does_not_know_and_makes_nothing(tmp_path: Path) -> None:
