@@ -6,7 +6,7 @@ import hashlib
 import json
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from payments_pipeline.storage.s3_client import connect
 from tests.e2e.harness import CHECKOUT, Account
 from tests.seaweed import BUCKET
 
-POLICY: list[dict[str, Any]] = json.loads((CHECKOUT / "docs/aws/iam-policy.json").read_text())["Statement"]
+PREFIX = "lake-mock"
 PART = "bronze/source=stripe/entity=charges/dt=2026-09-01/run_id=one/part-000001-00001.jsonl"
 ACTIONS = {
     "HeadObject": ("s3:GetObject",),
@@ -37,12 +37,19 @@ ACTIONS = {
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request as IAM sees it: the action, the key below the lake ("" for the bucket), and what conditions look at."""
+    """A request as IAM sees it: the action, the key ("" for the bucket), and what conditions look at."""
 
     action: str
     key: str
     creates: bool = False
     is_conditional: bool = False
+
+
+def _document(name: str, prefix: str) -> dict[str, Any]:
+    """A file of docs/aws as docs/deploy.md says to fill it in."""
+    text = (CHECKOUT / "docs/aws" / name).read_text().replace("BUCKET", BUCKET)
+    filled: dict[str, Any] = json.loads(text.replace("PREFIX/", f"{prefix}/" if prefix else ""))
+    return filled
 
 
 def _is_met(statement: dict[str, Any], call: Call) -> bool:
@@ -58,12 +65,12 @@ def _is_met(statement: dict[str, Any], call: Call) -> bool:
     )
 
 
-def _allows(call: Call) -> bool:
-    """IAM's verdict: some statement allows, and none denies."""
-    place = "arn:aws:s3:::BUCKET" + (f"/{call.key}" if call.key else "")
+def _allows(call: Call, prefix: str = PREFIX) -> bool:
+    """IAM's verdict over a lake with that prefix: some statement allows, and none denies."""
+    place = f"arn:aws:s3:::{BUCKET}" + (f"/{call.key}" if call.key else "")
     effects = {
         statement["Effect"]
-        for statement in POLICY
+        for statement in _document("iam-policy.json", prefix)["Statement"]
         if call.action in _listed(statement["Action"])
         and any(fnmatchcase(place, pattern) for pattern in _listed(statement["Resource"]))
         and _is_met(statement, call)
@@ -79,13 +86,11 @@ def _listed(value: str | list[str]) -> list[str]:
 def calls(on_seaweed: str, monkeypatch: pytest.MonkeyPatch) -> set[Call]:
     """Every request that this process sends to the store, from now on."""
     found: set[Call] = set()
-    prefix = on_seaweed.removeprefix(f"s3://{BUCKET}/") + "/"
 
     def noted(params: dict[str, Any], model: Any, **_: object) -> None:
         for action in ACTIONS.get(model.name, (f"s3:{model.name}",)):
-            key = str(params.get("Key", "")).removeprefix(prefix)
             creates = model.name in {"PutObject", "CopyObject", "CompleteMultipartUpload"}
-            found.add(Call(action, key, creates, params.get("IfNoneMatch") == "*"))
+            found.add(Call(action, params.get("Key", ""), creates, params.get("IfNoneMatch") == "*"))
 
     def tapped(region: str | None) -> S3Client:
         client = connect(region)
@@ -128,16 +133,18 @@ def test_the_policy_allows_whatever_the_commands_do(
         except ObjectExists:
             pass
     storage.close()
+    prefix = on_seaweed.removeprefix(f"s3://{BUCKET}/")
     assert {call.action for call in calls} == {
         action
-        for statement in POLICY
+        for statement in _document("iam-policy.json", prefix)["Statement"]
         if statement["Effect"] == "Allow"
         for action in _listed(statement["Action"])
     }
-    refused = sorted((call.action, call.key) for call in calls if not _allows(call))
+    refused = sorted((call.action, call.key) for call in calls if not _allows(call, prefix))
     assert refused == []
 
 
+@pytest.mark.parametrize("prefix", ["lake-mock", "deep/er", ""])
 @pytest.mark.parametrize(
     "call",
     [
@@ -148,18 +155,40 @@ def test_the_policy_allows_whatever_the_commands_do(
             "s3:DeleteObject", "quarantine/source=stripe/entity=charges/dt=2026-09-01/run_id=one/part-1.jsonl"
         ),
         Call("s3:PutObject", "elsewhere", creates=True),
-        Call("s3:PutBucketPolicy", ""),
     ],
     ids=lambda call: f"{call.action} {call.key[:20]}",
 )
-def test_the_policy_refuses_what_bronze_must_not_suffer(call: Call) -> None:
+def test_the_policy_refuses_what_bronze_must_not_suffer(call: Call, prefix: str) -> None:
     """Bronze of runs is neither removed nor overwritten, quarantine not removed, nothing else touched."""
+    inside = replace(call, key="/".join(filter(None, (prefix, call.key))))
+    assert not _allows(inside, prefix)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        Call("s3:PutBucketPolicy", ""),
+        Call("s3:GetObject", f"another-lake/{PART}"),
+        Call("s3:PutObject", "_state/lake.json", creates=True),
+        Call("s3:DeleteObject", "another-lake/_state/lake.json"),
+    ],
+    ids=lambda call: f"{call.action} {call.key[:20]}",
+)
+def test_the_policy_reaches_no_other_lake(call: Call) -> None:
+    """The bucket itself stays as it is, and so does whatever lies beside the lake's prefix."""
     assert not _allows(call)
 
 
-def test_the_lifecycle_touches_nothing_that_is_published_or_needed() -> None:
+def test_bronze_that_is_new_may_be_added() -> None:
+    """The refusals above are those of the documents' conditions, not of a prefix that nothing matches."""
+    assert _allows(Call("s3:PutObject", f"{PREFIX}/{PART}", creates=True, is_conditional=True))
+
+
+@pytest.mark.parametrize("prefix", ["lake-mock", ""])
+def test_the_lifecycle_touches_nothing_that_is_published_or_needed(prefix: str) -> None:
     """Only staging expires; silver, gold and the state have no rule of their own, bronze only moves to a cheaper class."""
-    rules = json.loads((CHECKOUT / "docs/aws/lifecycle.json").read_text())["Rules"]
-    assert [rule["Filter"]["Prefix"] for rule in rules if "Expiration" in rule] == ["_staging/"]
-    assert {rule["Filter"]["Prefix"] for rule in rules} == {"", "_staging/", "bronze/"}
+    root = f"{prefix}/" if prefix else ""
+    rules = _document("lifecycle.json", prefix)["Rules"]
+    assert [rule["Filter"]["Prefix"] for rule in rules if "Expiration" in rule] == [f"{root}_staging/"]
+    assert {rule["Filter"]["Prefix"] for rule in rules} == {root, f"{root}_staging/", f"{root}bronze/"}
     assert all(rule["Status"] == "Enabled" for rule in rules)
