@@ -114,7 +114,7 @@ def execute(
     with (
         open_lake(settings, now, reporter) as lake,
         open_source(settings, lake.storage, lake.clock) as source,
-        pipeline.opened(lake, run_id, account=source.account()) as opened,
+        pipeline.opened(lake, run_id, account=_named(settings, source, reporter)) as opened,
     ):
         fetching = Fetching(source.client, settings.max_connections, settings.safety_window_seconds)
         run = pipeline.extract(lake, opened, request, fetching)
@@ -159,6 +159,18 @@ def _check_exists(settings: Settings) -> None:
             f"there is no lake in {settings.lake}; 'payments-pipeline run-pipeline --days 1' fills one. "
             "Nothing was changed."
         )
+
+
+def _named(settings: Settings, source: Source, reporter: Reporter) -> Account:
+    """Who answers, said before anything else: a run on the simulated account must not be taken for one on a real one."""
+    account = source.account()
+    reporter.event(
+        "source_opened",
+        source=settings.source,
+        account=account.source.account or "unknown",
+        livemode=account.source.livemode,
+    )
+    return account
 
 
 def _engine(settings: Settings, storage: Storage, scratch: Path) -> DuckDBEngine:

@@ -121,13 +121,26 @@ class Settings(pydantic.BaseModel):
         return self.mock_api_base_url is None and self.stripe_api_key is None
 
     @property
+    def source(self) -> str:
+        """Which API is read, in words for people."""
+        if self.uses_embedded_mock:
+            return "the simulated account (neither STRIPE_API_KEY nor MOCK_API_BASE_URL is set)"
+        if self.mock_api_base_url is not None:
+            return f"the API at {self.mock_api_base_url}"
+        return "Stripe in live mode" if self._is_live else "Stripe in test mode"
+
+    @property
     def rate(self) -> float:
         """Calls a second: what is set, else half of Stripe's live limit for a live key, most of the sandbox's, free for the mock."""
         if self.max_requests_per_second is not None:
             return self.max_requests_per_second
         if self.stripe_api_key is None:
             return 1000.0
-        return 50.0 if "_live_" in self.stripe_api_key.get_secret_value() else 20.0
+        return 50.0 if self._is_live else 20.0
+
+    @property
+    def _is_live(self) -> bool:
+        return self.stripe_api_key is not None and "_live_" in self.stripe_api_key.get_secret_value()
 
 
 def _with_bucket(values: dict[str, str]) -> dict[str, str]:

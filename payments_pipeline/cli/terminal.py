@@ -15,6 +15,7 @@ from rich.text import Text
 from payments_pipeline.state.manifest import Manifest
 
 _SPOKEN = {
+    "source_opened": "reading {source}, account {account}",
     "extract_complete": "extracted {records} records in {api_calls} calls ({retries} retries)",
     "extract_skipped": "nothing to extract: {reason}",
     "transform_complete": "built: {staged} partitions changed, {removed} removed",

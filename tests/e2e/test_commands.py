@@ -75,6 +75,15 @@ def test_a_run_logs_its_story_in_json(command: Command) -> None:
     )
 
 
+def test_a_run_says_first_what_it_reads(command_for: Callable[..., Command], lake: Path) -> None:
+    """Nobody who forgot a key takes the simulated account's figures for their own."""
+    done = command_for(LOCAL_DATA_DIR=str(lake)).ok("run-batch", "--entity", "products", "--days", "1")
+    first = logged(done.stderr)[0]
+    assert (first["event"], first["livemode"]) == ("source_opened", False)
+    assert "simulated account" in first["source"]
+    assert first["account"].startswith("acct_")
+
+
 def test_a_second_run_publishes_nothing_new(command: Command, lake: Path) -> None:
     """Running the same command twice leaves the published files as they are."""
     command.ok("run-pipeline", "--days", "3")
@@ -336,6 +345,7 @@ def test_a_terminal_sees_a_table(folder: Path, lake: Path, small: Account) -> No
     )
     code, said = _on_terminal(shell, "run-pipeline", "--days", "3")
     assert code == 0, said
+    assert f"reading the API at {shell.environ['MOCK_API_BASE_URL']}, account acct_" in said
     assert "charges" in said
     assert "checks passed" in said
     assert "rows in silver" in said

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from payments_pipeline.state.head import read_head
 from payments_pipeline.state.manifest import Manifest, all_runs, read_manifest
 from payments_pipeline.storage import LocalStorage, Storage, open_storage
-from tests.e2e.harness import Account, Command, command_in, digest_of, logged
+from tests.e2e.harness import CHECKOUT, Account, Command, command_in, digest_of, logged
 from tests.seaweed import BUCKET, Seaweed
 
 QUESTION = "select currency, count(*), sum(amount_minor) from gold.fct_payments group by all order by all"
@@ -73,3 +75,25 @@ def test_a_whole_life_of_commands_gives_what_one_run_on_a_disk_gives(
     assert status["lake"] == on_seaweed
     assert [run["run_id"] for run in status["runs"] if run["run_id"] in {"one", "steps"}] == ["steps", "one"]
     assert runner(f"query {QUESTION}") == command.ok("query", QUESTION, LOCAL_DATA_DIR=str(loaded)).stdout
+
+
+def test_the_documented_lambda_handler_reads_what_its_environment_names(
+    on_seaweed: str, small: Account, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The code in docs/deploy.md fills the bucket from the account that the function's variables name, not a simulated one."""
+    for name, value in {
+        "PIPELINE_ENV": "AWS",
+        "S3_BUCKET": BUCKET,
+        "S3_PREFIX": on_seaweed.removeprefix(f"s3://{BUCKET}/"),
+        "MOCK_API_BASE_URL": small.url,
+        "STRIPE_API_KEY": "sk_test_of_lambda",
+    }.items():
+        monkeypatch.setenv(name, value)
+    [code] = re.findall(r"```python\n(.*?)```", (CHECKOUT / "docs/deploy.md").read_text(), re.DOTALL)
+    scope: dict[str, Any] = {}
+    exec(code, scope)  # noqa: S102 - our own page
+    answer = scope["handler"]({}, None)
+    with closing(open_storage(on_seaweed)) as storage:
+        head = read_head(storage)
+        assert (head.published, head.account, head.livemode) == tuple(answer.values())
+        assert head.world is None

@@ -14,6 +14,21 @@ from payments_pipeline.settings import Settings
 from payments_pipeline.storage.base import check_key
 
 
+@pytest.mark.parametrize(
+    ("environ", "words"),
+    [
+        ({}, "the simulated account"),
+        ({"MOCK_API_BASE_URL": "http://127.0.0.1:8000"}, "the API at http://127.0.0.1:8000"),
+        ({"MOCK_API_BASE_URL": "http://127.0.0.1:8000", "STRIPE_API_KEY": "sk_test_a"}, "the API at"),
+        ({"STRIPE_API_KEY": "sk_test_a"}, "Stripe in test mode"),
+        ({"STRIPE_API_KEY": "rk_live_a"}, "Stripe in live mode"),
+    ],
+)
+def test_the_source_is_named(environ: dict[str, str], words: str) -> None:
+    """What is read is said in words: nobody shall take the simulated account for a real one."""
+    assert Settings.from_env(environ).source.startswith(words)
+
+
 def test_nothing_set_is_the_embedded_account() -> None:
     """Without any variable the simulated account runs inside the process, as fast as it can."""
     settings = Settings.from_env({})
