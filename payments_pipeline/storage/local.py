@@ -19,7 +19,8 @@ from payments_pipeline.errors import ObjectExists, ObjectMissing, StorageError, 
 from payments_pipeline.storage.base import ABSENT, ObjectInfo, Remote, Traffic, check_key
 
 _TEMPORARY = ".tmp-"
-_PRIVATE = {"bronze", "quarantine"}
+_PRIVATE = {"bronze", "quarantine", "silver", "_staging"}
+_OTHERS = 0o007
 _ATTEMPTS = 100
 _LOCK_SECONDS, _LOCK_PAUSE = 5.0, 0.002
 
@@ -30,8 +31,8 @@ class LocalStorage:
     """Objects are files below `root`.
 
     Every write goes to a temporary file, is synced, renamed (or linked, when the key must be new), and the folder
-    is synced: after a power cut an object is there whole or not at all. Bronze and quarantine folders are
-    readable by their owner only, because they hold customers' data as received.
+    is synced: after a power cut an object is there whole or not at all. The folders of bronze, quarantine, silver
+    and staging are their owner's only, because they hold customers' data.
     """
 
     def __init__(self, root: Path) -> None:
@@ -216,6 +217,8 @@ class LocalStorage:
             self._folder(folder.parent)
         private = folder.parent == self.root and folder.name in _PRIVATE
         folder.mkdir(mode=0o700 if private else 0o777, parents=folder == self.root, exist_ok=True)
+        if private and folder.stat().st_mode & _OTHERS:  # an older version made it
+            folder.chmod(0o700)
         _sync_folder(folder.parent)
         self._durable.add(folder)
 

@@ -220,11 +220,26 @@ def test_sweep_removes_only_old_leftovers(lake: LocalStorage) -> None:
 
 
 def test_what_holds_personal_data_is_private(lake: LocalStorage) -> None:
-    """Bronze and quarantine are readable by their owner only."""
-    for key in ("bronze/a/b", "quarantine/a/b", "gold/a/b"):
-        lake.put(key, b"x")
-    modes = {name: (lake.root / name).stat().st_mode & 0o077 for name in ("bronze", "quarantine")}
-    assert modes == {"bronze": 0, "quarantine": 0}
+    """Bronze, quarantine, silver and what is staged are their owner's only; gold is read by whoever the umask lets."""
+    private = {"bronze", "quarantine", "silver", "_staging"}
+    for name in (*private, "gold"):
+        lake.put(f"{name}/a/b", b"x")
+    lake.promote("_staging/a/b", "gold/a/c")
+    lake.scratch()
+    modes = {path.name: path.stat().st_mode & 0o777 for path in lake.root.iterdir()}
+    assert {name for name, mode in modes.items() if mode == 0o700} == private
+    assert modes["gold"] == (lake.root / "gold/a").stat().st_mode & 0o777 != 0o700
+    assert (lake.root / "gold/a/c").stat().st_mode == (lake.root / "gold/a/b").stat().st_mode
+
+
+def test_what_an_older_version_left_open_is_closed(lake: LocalStorage) -> None:
+    """The next write makes a folder private that everybody could read; one that only a group was let into stays so."""
+    for name, mode in (("silver", 0o755), ("bronze", 0o750)):
+        (lake.root / name).mkdir(parents=True)
+        (lake.root / name).chmod(mode)
+        lake.put(f"{name}/a/b", b"x")
+    assert (lake.root / "silver").stat().st_mode & 0o777 == 0o700
+    assert (lake.root / "bronze").stat().st_mode & 0o777 == 0o750
 
 
 def test_emptied_folders_disappear(lake: LocalStorage) -> None:
