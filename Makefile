@@ -3,15 +3,16 @@
 #
 # Paths are relative and every command is a file in .venv/bin, so the checkout may live anywhere.
 
+#
+# DAYS, PORT and so on reach a command as variables of its shell: make would carry out a `$(shell …)` in them.
+
 PYTHON ?= python3
-DAYS   ?= 1
-ENTITY ?= charges
-PORT   ?= 8000
 ENV    ?= DEV
-SOURCE ?= json
-JSON_DIR ?= data/imported_stripe_data
 
 BIN := .venv/bin
+CLI := $(BIN)/payments-pipeline
+FOLDER := "$${JSON_DIR:-data/imported_stripe_data}"
+FROM := --source "$${SOURCE:-json}" --json-dir $(FOLDER)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 # Hashes make a changed download an error; wheels only means no build script ever runs at install time.
 INSTALL := $(PIP) install --require-hashes --only-binary :all: --requirement
@@ -33,24 +34,24 @@ help: ## Show this list
 setup: .venv/.dev ## Create .venv with everything development needs
 
 mock-api: .venv/.run ## Serve the simulated Stripe on 127.0.0.1 (PORT=8000)
-	$(BIN)/payments-pipeline mock-api --port "$(PORT)"
+	$(CLI) mock-api --port "$${PORT:-8000}"
 
 run-pipeline: .venv/.run ## Do the whole job for the last DAYS=1 days
-	$(BIN)/payments-pipeline run-pipeline --days "$(DAYS)"
+	$(CLI) run-pipeline
 
 run-batch: .venv/.run ## Extract one ENTITY=charges for the last DAYS=1 days
-	$(BIN)/payments-pipeline run-batch --entity "$(ENTITY)" --days "$(DAYS)"
+	$(CLI) run-batch --entity "$${ENTITY:-charges}"
 
 run-all: .venv/.run ## Extract every entity for the last DAYS=1 days
-	$(BIN)/payments-pipeline run-all --days "$(DAYS)"
+	$(CLI) run-all
 
 run-transforms: .venv/.run ## Build silver and gold from bronze
-	$(BIN)/payments-pipeline run-transforms
+	$(CLI) run-transforms
 
 run-quality: .venv/.run ## Run the quality gates
-	$(BIN)/payments-pipeline run-quality
+	$(CLI) run-quality
 
-OLTP := $(BIN)/payments-pipeline oltp
+OLTP := $(CLI) oltp
 POPULATE := $(OLTP) populate
 
 populate: .venv/.run ## Make up the fixture's customers, products and subscriptions
@@ -60,7 +61,7 @@ populate-force: .venv/.run ## Likewise, with the subscriptions cancelled and mad
 	$(POPULATE) --force
 
 fetch: .venv/.run ## Write every object of the account to JSON_DIR=data/imported_stripe_data
-	$(OLTP) fetch --out "$(JSON_DIR)"
+	$(OLTP) fetch --out $(FOLDER)
 
 init-db: .venv/.dev ## Create the databases stripe_db and stripe_test
 	$(OLTP) init-db
@@ -69,7 +70,7 @@ init-migration: .venv/.dev ## Write the first migration, if there is none
 	$(OLTP) init-migration
 
 migrate: .venv/.dev ## Write the migration from the database to the models (m="what it does")
-	$(OLTP) migrate --message "$(m)"
+	$(OLTP) migrate --message "$$m"
 
 upgrade-db: .venv/.dev ## Bring the schema up to date
 	$(OLTP) upgrade
@@ -84,14 +85,14 @@ reset-db: .venv/.dev ## Throw the database away and make an empty one; developme
 	$(OLTP) reset-db
 
 ingest-all: .venv/.dev ## Fill all tables from SOURCE=json|api|lake, for json from JSON_DIR
-	$(OLTP) ingest-all --source "$(SOURCE)" --json-dir "$(JSON_DIR)"
+	$(OLTP) ingest-all $(FROM)
 
 ingest-customer: ## Fill one table, for json from FILE=…; so ingest-product and so on
 $(INGESTS): ingest-%: .venv/.dev
-	$(OLTP) ingest $(subst -,_,$*) --source "$(SOURCE)" $(if $(FILE),--file "$(FILE)",--json-dir "$(JSON_DIR)")
+	$(OLTP) ingest $(subst -,_,$*) $(FROM) $${FILE:+--file "$$FILE"}
 
 check-db: .venv/.dev ## Compare every table with SOURCE=json|api|lake
-	$(OLTP) check --source "$(SOURCE)" --json-dir "$(JSON_DIR)"
+	$(OLTP) check $(FROM)
 
 publish-gold: .venv/.dev ## Load the lake's gold models into PostgreSQL
 	$(OLTP) publish-gold
@@ -101,15 +102,15 @@ stop-db: .venv/.dev ## Stop the PostgreSQL that init-all started; its data stays
 
 # One recipe after the other, also under `make -j`: each step needs the one before.
 define INIT
-$(if $(DATABASE_URL),,$(OLTP) up)
+$(if $(value DATABASE_URL),,$(OLTP) up)
 $(OLTP) init-db
 $(OLTP) upgrade
 endef
 
 define FILL
-$(OLTP) fetch --out "$(JSON_DIR)"
-$(OLTP) ingest-all --source json --json-dir "$(JSON_DIR)"
-$(OLTP) check --source json --json-dir "$(JSON_DIR)"
+$(OLTP) fetch --out $(FOLDER)
+$(OLTP) ingest-all --source json --json-dir $(FOLDER)
+$(OLTP) check --source json --json-dir $(FOLDER)
 endef
 
 init-all: .venv/.dev ## Start PostgreSQL (unless DATABASE_URL names one), make the databases and tables
@@ -121,12 +122,11 @@ populate-all: .venv/.dev ## Populate, fetch, fill the tables from the files, and
 
 all: .venv/.dev ## init-all and populate-all; ENV=PROD does not populate
 	$(INIT)
-	$(if $(filter DEV dev,$(ENV)),$(POPULATE))
+	$(if $(filter DEV dev,$(value ENV)),$(POPULATE))
 	$(FILL)
 
-run-webhooks: PORT = 8001
 run-webhooks: .venv/.run ## Receive webhooks on 127.0.0.1 (PORT=8001), signed with WEBHOOK_SECRET
-	$(BIN)/payments-pipeline run-webhooks --port "$(PORT)"
+	$(CLI) run-webhooks --port "$${PORT:-8001}"
 
 lint: .venv/.dev ## Lint the code and audit the workflows
 	$(BIN)/ruff check .

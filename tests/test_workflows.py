@@ -19,6 +19,7 @@ from tests.seaweed import BUCKET, Seaweed
 
 ROOT = Path(__file__).resolve().parent.parent
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+BATCH = ROOT / ".github/workflows/batch_run.yml"
 PINNED = re.compile(r"uses: (?P<action>[\w-]+/[\w./-]+)@(?P<pin>[0-9a-f]{40} # v\d+\.\d+\.\d+)")
 
 each_workflow = pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.name)
@@ -87,11 +88,33 @@ def test_no_expression_inside_a_command(path: Path) -> None:
     assert [step["run"] for step in _steps(path) if "${{" in step.get("run", "")] == []
 
 
+def test_what_somebody_typed_reaches_the_pipeline_only(tmp_path: Path) -> None:
+    """A typed number of days is an argument of the pipeline, which refuses what is none: no shell and no make reads it."""
+    [step] = [each for each in _steps(BATCH) if "inputs." in str(each)]
+    assert "make" not in step["run"].split()
+    for folder, code in ((".venv/bin", f"exec {sys.executable} -m payments_pipeline"), (".github", "exit 0")):
+        (tmp_path / folder).mkdir(parents=True)
+        program = tmp_path / folder / ("aws-token" if folder == ".github" else "payments-pipeline")
+        program.write_text(f'#!/bin/sh\n{code} "$@"\n')
+        program.chmod(0o755)
+    for typed in ("$(touch made)1", "`touch made`", "$(shell touch made)1", "1; touch made", "-h", ""):
+        done = subprocess.run(
+            ["bash", "-e", "-c", step["run"]],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"], "DAYS": typed},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr[:6]) == (2, "error:"), typed
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".github", ".venv"]
+
+
 def test_uploads_hold_no_payment() -> None:
     """The scheduled run uploads its quality report only; data stays where strangers cannot download it."""
     uploads = [
         step["with"]["path"]
-        for step in _steps(ROOT / ".github/workflows/batch_run.yml")
+        for step in _steps(BATCH)
         if step.get("uses", "").startswith("actions/upload-artifact@")
     ]
     assert uploads == ["quality_${{ env.RUN_ID }}.json"]
@@ -99,7 +122,7 @@ def test_uploads_hold_no_payment() -> None:
 
 def test_scheduled_runs_wait_for_each_other() -> None:
     """A second run of the pipeline queues behind the first instead of killing it."""
-    concurrency = _load(ROOT / ".github/workflows/batch_run.yml")["concurrency"]
+    concurrency = _load(BATCH)["concurrency"]
     assert concurrency == {"group": "batch_run", "cancel-in-progress": False}
 
 
@@ -129,7 +152,7 @@ class Runner:
     def run(self, attempt: int) -> None:
         """Run every step; the first one that fails fails the test with its output."""
         self._env_file.write_text("")
-        for step in _steps(ROOT / ".github/workflows/batch_run.yml"):
+        for step in _steps(BATCH):
             if "run" not in step:
                 continue
             command = ["bash", "--noprofile", "--norc", "-e", "-c", step["run"]]
@@ -252,7 +275,7 @@ def test_real_payments_need_a_private_repository(tmp_path: Path, private: str, c
     answer.chmod(0o755)
     exported = tmp_path / "env"
     exported.touch()
-    step = next(step for step in _steps(ROOT / ".github/workflows/batch_run.yml") if "run" in step)
+    step = next(step for step in _steps(BATCH) if "run" in step)
     environ = {
         "PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}",
         "STRIPE_API_KEY": "sk_test_mock",
@@ -267,17 +290,60 @@ def test_real_payments_need_a_private_repository(tmp_path: Path, private: str, c
     assert ("LAKE=lake-stripe" in exported.read_text("utf-8")) == (code == 0)
 
 
-def test_second_make_installs_nothing(tmp_path: Path) -> None:
-    """Once the pins are installed, `make run-pipeline` only runs the pipeline."""
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A checkout in which all is installed; its command says what it is given."""
     checkout = _clean_copy(tmp_path / "checkout")
-    for stamp in (".venv/bin/python", ".venv/.run"):
-        (checkout / stamp).parent.mkdir(parents=True, exist_ok=True)
-        (checkout / stamp).touch()
-    plan = subprocess.run(
-        ["make", "--no-print-directory", "--dry-run", "run-pipeline", "DAYS=3"],
+    for stamp in ("bin/python", ".run", ".dev"):
+        (checkout / ".venv" / stamp).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / ".venv" / stamp).touch()
+    said = checkout / ".venv/bin/payments-pipeline"
+    said.write_text('#!/bin/sh\nprintf "%s\\n" "$@" "DAYS=$DAYS"\n')
+    said.chmod(0o755)
+    return checkout
+
+
+def _make(checkout: Path, *arguments: str, **environ: str) -> list[str]:
+    """What the command of `installed` was given by `make`."""
+    done = subprocess.run(
+        ["make", "--no-print-directory", "--silent", *arguments],
         cwd=checkout,
+        env={"PATH": os.environ["PATH"], **environ},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert plan.stdout.splitlines() == ['.venv/bin/payments-pipeline run-pipeline --days "3"']
+    return done.stdout.splitlines()
+
+
+def test_second_make_installs_nothing(installed: Path) -> None:
+    """Once the pins are installed, `make run-pipeline` only runs the pipeline."""
+    assert _make(installed, "run-pipeline", "--dry-run") == [".venv/bin/payments-pipeline run-pipeline"]
+    assert _make(installed, "run-pipeline", "DAYS=3") == ["run-pipeline", "DAYS=3"]
+
+
+HOSTILE = '$(shell touch made)`touch made`$$(touch made)"; touch made; "'
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "given"),
+    [
+        ("run-pipeline", "DAYS", []),
+        ("run-all", "DAYS", []),
+        ("run-batch", "ENTITY", ["--entity", HOSTILE]),
+        ("mock-api", "PORT", ["--port", HOSTILE]),
+        ("run-webhooks", "PORT", ["--port", HOSTILE]),
+        ("fetch", "JSON_DIR", ["--out", HOSTILE]),
+        ("ingest-all", "SOURCE", ["--source", HOSTILE]),
+        ("ingest-payment_intent", "FILE", ["--file", HOSTILE]),
+        ("migrate", "m", ["--message", HOSTILE]),
+    ],
+)
+def test_make_carries_out_nothing_of_a_variable(
+    installed: Path, target: str, name: str, given: list[str]
+) -> None:
+    """What comes from the environment is handed on as it is, by make and by the shell."""
+    lines = _make(installed, target, **{name: HOSTILE})
+    assert "\n".join(given) in "\n".join(lines)
+    assert lines[-1] == (f"DAYS={HOSTILE}" if name == "DAYS" else "DAYS=")
+    assert not (installed / "made").exists()
