@@ -10,7 +10,8 @@ PYTHON ?= python3
 ENV    ?= DEV
 
 BIN := .venv/bin
-CLI := $(BIN)/payments-pipeline
+# A signal to make goes to what it started itself, which without `exec` is a shell that passes nothing on.
+CLI := exec $(BIN)/payments-pipeline
 FOLDER := "$${JSON_DIR:-data/imported_stripe_data}"
 FROM := --source "$${SOURCE:-json}" --json-dir $(FOLDER)
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet

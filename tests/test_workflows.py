@@ -318,7 +318,7 @@ def _make(checkout: Path, *arguments: str, **environ: str) -> list[str]:
 
 def test_second_make_installs_nothing(installed: Path) -> None:
     """Once the pins are installed, `make run-pipeline` only runs the pipeline."""
-    assert _make(installed, "run-pipeline", "--dry-run") == [".venv/bin/payments-pipeline run-pipeline"]
+    assert _make(installed, "run-pipeline", "--dry-run") == ["exec .venv/bin/payments-pipeline run-pipeline"]
     assert _make(installed, "run-pipeline", "DAYS=3") == ["run-pipeline", "DAYS=3"]
 
 
@@ -347,3 +347,20 @@ def test_make_carries_out_nothing_of_a_variable(
     assert "\n".join(given) in "\n".join(lines)
     assert lines[-1] == (f"DAYS={HOSTILE}" if name == "DAYS" else "DAYS=")
     assert not (installed / "made").exists()
+
+
+def test_a_signal_to_make_ends_what_it_runs(installed: Path) -> None:
+    """`kill` of `make mock-api` leaves no server behind on the port."""
+    server = installed / ".venv/bin/payments-pipeline"
+    server.write_text("#!/bin/sh\ntrap 'echo ended; exit 0' TERM\necho up\nwhile :; do sleep 0.05; done\n")
+    process = subprocess.Popen(
+        ["make", "--silent", "mock-api"],
+        cwd=installed,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "up\n"
+    process.terminate()
+    assert process.communicate(timeout=20)[0] == "ended\n"
