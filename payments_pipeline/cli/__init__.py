@@ -50,7 +50,8 @@ Exit codes: 0 ok · 1 a quality gate failed, nothing was published · 2 usage or
 """
 
 
-_SAFE = "it is safe to run again. Readers are shown nothing half published; what was being published is finished then."
+_SAFE = "it is safe to run again."
+_FINISHED = "Readers are shown nothing half published; what was being published is finished then."
 
 
 class Terminated(BaseException):
@@ -120,7 +121,9 @@ def main() -> None:
     except Exception:  # noqa: BLE001 - whatever it is, 1 would say that a quality gate failed
         traceback.print_exc()
         code = _ended(
-            70, f"error: payments-pipeline has failed; please report the lines above. Still, {_SAFE}"
+            70,
+            "error: payments-pipeline has failed; please report the lines above. Still, "
+            + _reassurance(sys.argv[1:]),
         )
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -148,9 +151,9 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         path = error.ctx.command_path if error.ctx else "payments-pipeline"
         return _ended(2, f"error: {error.format_message()} See {path} --help.")
     except Terminated:
-        return _ended(143, f"stopped by SIGTERM: {_SAFE}")
+        return _ended(143, f"stopped by SIGTERM: {_reassurance(arguments)}")
     except (KeyboardInterrupt, click.Abort):
-        return _ended(130, f"interrupted: {_SAFE}")
+        return _ended(130, f"interrupted: {_reassurance(arguments)}")
     except PipelineError as error:
         return _ended(exit_code_for(error), f"error: {error}")
     except OSError as error:
@@ -160,6 +163,12 @@ def run(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     except SystemExit:  # click's way to say that nobody reads standard output any more
         return 0
     return code or 0
+
+
+def _reassurance(arguments: Sequence[str]) -> str:
+    """What still holds when a command was stopped; of publications it speaks only if the command makes any."""
+    publishes = COMMANDS.get(next(iter(arguments), "")) == "runs"
+    return f"{_SAFE} {_FINISHED}" if publishes else _SAFE
 
 
 def _ended(code: int, message: str) -> int:

@@ -40,6 +40,7 @@ def _stop(process: subprocess.Popen[str], sent: signal.Signals) -> str:
     assert process.returncode == 128 + sent, said
     assert len(spoken(said)) == 1, said
     assert "safe to run again" in said
+    assert "nothing half published" in said
     return said
 
 
@@ -229,3 +230,9 @@ def test_an_interrupt_while_the_mock_is_loaded_leaves_no_trace(tmp_path: Path, m
     )
     assert ended.returncode == 130, ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_who_stopped_no_publication_is_told_of_none(command: Command) -> None:
+    """A question that nobody answers ends with what is true of it."""
+    done = command("oltp", "reset-db", DATABASE_URL="postgresql://nobody@127.0.0.1:1/empty")
+    assert (done.returncode, spoken(done.stderr)[-1]) == (130, "interrupted: it is safe to run again.")

@@ -101,6 +101,8 @@ def test_w14_a_slow_sender_does_not_hold_it(tmp_path: Path, sent: signal.Signals
         assert time.monotonic() - began < 5
         assert server.process.returncode == 128 + sent
         assert "Traceback" not in said
+        assert "safe to run again" in said
+        assert "published" not in said
 
 
 def test_it_shows_no_page_that_loads_scripts(tmp_path: Path) -> None:
