@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
 from typing import Any, TypeVar
 
 import click
@@ -13,6 +14,25 @@ from payments_pipeline.flow import Reporter
 from payments_pipeline.settings import Settings
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+
+
+class _Moment(click.DateTime):
+    """A date, or a date and time, of UTC; an offset is refused, not guessed."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            found: datetime = super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(
+                f"{value!r} is no date or time of UTC; write 2026-11-20, 2026-11-20T09:30:00 or 2026-11-20T09:30:00Z.",
+                param,
+                ctx,
+            )
+        return found
+
+
+MOMENT = _Moment(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"])
+"""What `--from` and `--to` take."""
 
 
 def settings_of(context: click.Context, lake: str | None) -> Settings:

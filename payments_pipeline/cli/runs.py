@@ -10,7 +10,7 @@ import click
 from click.core import ParameterSource
 
 from payments_pipeline import pipeline
-from payments_pipeline.cli.context import lake_option, reporting, settings_of
+from payments_pipeline.cli.context import MOMENT, lake_option, reporting, settings_of
 from payments_pipeline.cli.terminal import answering, summary
 from payments_pipeline.entities import ENTITIES, entity
 from payments_pipeline.lake import Lake
@@ -20,7 +20,6 @@ from payments_pipeline.settings import Settings
 from payments_pipeline.state.manifest import Manifest, Request
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"])
 
 
 def _unless_dated(context: click.Context, parameter: click.Parameter, days: int | None) -> int | None:
@@ -34,9 +33,9 @@ def window_options(command: _F) -> _F:
     """`--days`, or `--from` and `--to`."""
     for option in (
         click.option(
-            "--to", "end", type=_MOMENT, metavar="DATE", help="UTC date or time, exclusive [default: now]."
+            "--to", "end", type=MOMENT, metavar="DATE", help="UTC date or time, exclusive [default: now]."
         ),
-        click.option("--from", "start", type=_MOMENT, metavar="DATE", help="UTC date or time, inclusive."),
+        click.option("--from", "start", type=MOMENT, metavar="DATE", help="UTC date or time, inclusive."),
         click.option(
             "--days",
             type=click.IntRange(1, 36_500),
@@ -65,9 +64,9 @@ def run_pipeline(context: click.Context, /, **options: Any) -> None:
 
 @click.command(epilog="Example: payments-pipeline backfill --from 2026-01-01 --to 2026-02-01")
 @click.option(
-    "--from", "start", type=_MOMENT, metavar="DATE", required=True, help="UTC date or time, inclusive."
+    "--from", "start", type=MOMENT, metavar="DATE", required=True, help="UTC date or time, inclusive."
 )
-@click.option("--to", "end", type=_MOMENT, metavar="DATE", help="UTC date or time, exclusive [default: now].")
+@click.option("--to", "end", type=MOMENT, metavar="DATE", help="UTC date or time, exclusive [default: now].")
 @lake_option
 @click.pass_context
 def backfill(context: click.Context, /, start: datetime, end: datetime | None, lake: str | None) -> None:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import click
 
-from payments_pipeline.cli.context import lake_option, reporting, settings_of
+from payments_pipeline.cli.context import MOMENT, lake_option, reporting, settings_of
 from payments_pipeline.entities import EVENTS
 from payments_pipeline.errors import QualityError, UsageError
 from payments_pipeline.session import now, open_existing, open_source, storage_of
@@ -16,7 +16,6 @@ from payments_pipeline.stripe.signature import Verifier
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _SHORTEST_SECRET = 8
-_MOMENT = click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"])
 
 
 @click.command(epilog="Example: WEBHOOK_SECRET=whsec_test payments-pipeline run-webhooks --port 8001")
@@ -116,9 +115,9 @@ def catch_up(context: click.Context, lake: str | None) -> None:
 
 @click.command(epilog="Example: payments-pipeline reconcile --from 2026-01-01 --to 2026-02-01")
 @click.option(
-    "--from", "start", type=_MOMENT, metavar="DATE", required=True, help="UTC date or time, inclusive."
+    "--from", "start", type=MOMENT, metavar="DATE", required=True, help="UTC date or time, inclusive."
 )
-@click.option("--to", "end", type=_MOMENT, metavar="DATE", help="UTC date or time, exclusive [default: now].")
+@click.option("--to", "end", type=MOMENT, metavar="DATE", help="UTC date or time, exclusive [default: now].")
 @click.option(
     "--late-seconds",
     default=300,

@@ -36,6 +36,8 @@ def shell(copy: Path, command: Command) -> Command:
         (("run-batch",), "--entity"),
         (("run-pipeline", "--from", "yesterday"), "yesterday"),
         (("run-pipeline", "--from", "2026-02-30"), "2026-02-30"),
+        (("run-pipeline", "--from", "2026-09-02T00:00:00+02:00"), "no date or time of UTC; write"),
+        (("reconcile", "--from", "2026-09-02T00:00+02:00"), "no date or time of UTC; write"),
         (("run-pipeline", "--from", "2026-09-03", "--to", "2026-09-02"), "2026-09-03"),
         (("run-pipeline", "--from", "2026-09-02", "--to", "2026-09-02"), "2026-09-02"),
         (("run-pipeline", "--to", "2026-09-02"), "--from"),
