@@ -131,7 +131,10 @@ def publish_gold(context: click.Context, lake: str | None) -> None:
     settings = settings_of(context, lake)
     with open_for_reading(settings) as opened, database_of(settings).connect() as connection:
         published = publish(connection, opened)
-    rows = [(line.model, line.rows, "replaced" if line.written else "as it was") for line in published.models]
+    rows = [
+        (line.model, line.rows, "new" if line.new else "replaced" if line.written else "as it was")
+        for line in published.models
+    ]
     rows += [(model, 0, "removed: no such model any more") for model in published.removed]
     answering().print(table_of(("table", "rows", ""), rows))
     click.echo(f"PostgreSQL shows what run {published.run_id} published.")

@@ -42,11 +42,12 @@ _EXCHANGES, _LOCK_SECONDS = 6, 1  # so long do others wait at most for a table w
 
 @dataclass(frozen=True, slots=True)
 class GoldTable:
-    """One table: its rows, and whether they had to be written."""
+    """One table: its rows, whether they had to be written, and whether there was no such table before."""
 
     model: str
     rows: int
     written: bool
+    new: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,7 @@ def _load(connection: psycopg.Connection, lake: Lake, content: _Content, known: 
         content.digest,
         rows,
     )
-    return GoldTable(table, rows, written=True)
+    return GoldTable(table, rows, written=True, new=not columns)
 
 
 def _draft(connection: psycopg.Connection, content: _Content) -> None:

@@ -121,10 +121,11 @@ def test_what_has_not_changed_is_left_alone(connection: psycopg.Connection, shop
     only_refunds = {**TWO, "gold/fct_refunded": HIGHEST.replace("charges", "refunds")}
     with shop.lake(only_refunds) as lake:
         shop.sell(0, 1, lake=lake)
-        assert all(line.written for line in gold.publish(connection, lake).models)
-        assert not any(line.written for line in gold.publish(connection, lake).models)
+        assert all(line.written and line.new for line in gold.publish(connection, lake).models)
+        assert not any(line.written or line.new for line in gold.publish(connection, lake).models)
         shop.sell(2, lake=lake)
         second = gold.publish(connection, lake)
+    assert not any(line.new for line in second.models)
     assert {line.model: (line.written, line.rows) for line in second.models} == {
         "gold.fct_sales": (True, 3),
         "gold.fct_highest": (True, 3),
