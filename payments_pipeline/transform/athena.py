@@ -29,8 +29,8 @@ def checked_location(location: str) -> str:
     """The lake's `s3://bucket/prefix` without a slash at its end; `UsageError` for anything else."""
     if not _LOCATION.fullmatch(location):
         raise UsageError(
-            f"{location!r} is no place in S3; tables need the lake's own s3://bucket or s3://bucket/prefix. "
-            "Nothing was printed."
+            f"{location!r} is no place in S3; tables need the lake's own s3://bucket or s3://bucket/prefix, and a "
+            "bucket's name has 3 to 63 lower-case letters, digits, dots and hyphens. Nothing was printed."
         )
     return location.rstrip("/")
 

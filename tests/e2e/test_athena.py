@@ -197,6 +197,11 @@ def test_wrong_input_is_refused(command: Command, arguments: list[str]) -> None:
     refusal(command("ddl", "athena", *arguments), 2)
 
 
+def test_a_name_that_no_bucket_can_have_is_explained(command: Command) -> None:
+    """Who tries it with `s3://b` learns what a bucket may be called."""
+    assert "3 to 63" in refusal(command("ddl", "athena", "--location", "s3://b/p"), 2)
+
+
 def test_a_type_without_a_counterpart_is_named() -> None:
     """A model whose column Athena could not read is refused by name instead of being given a wrong type."""
     with pytest.raises(ModelError, match=r"revenue_daily\.sql: column 'net_minor' is HUGEINT"):
