@@ -107,7 +107,7 @@ def commands() -> None:
     \b
     Example:
       payments-pipeline run-pipeline --days 1
-      payments-pipeline query "select * from gold.fct_payments limit 5"
+      payments-pipeline query "select currency, net_minor from marts.revenue_daily where revenue_date = today()"
     """
 
 

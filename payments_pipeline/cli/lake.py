@@ -14,7 +14,7 @@ import click
 
 from payments_pipeline import api
 from payments_pipeline.cli.context import lake_option, settings_of
-from payments_pipeline.cli.terminal import answering, table_of
+from payments_pipeline.cli.terminal import answering, print_answer, table_of
 from payments_pipeline.errors import StorageError
 from payments_pipeline.flow import Quiet
 from payments_pipeline.inspect import Status, read_status, run_query
@@ -40,7 +40,7 @@ def status(context: click.Context, lake: str | None, as_json: bool) -> None:
 
 
 @click.command(
-    epilog='Example: payments-pipeline query "select status, count(*) from gold.fct_payments group by all"'
+    epilog='Example: payments-pipeline query "select currency, net_minor from marts.revenue_daily where revenue_date = today()"'
 )
 @click.argument("sql")
 @click.option(
@@ -154,7 +154,7 @@ def _print_status(found: Status) -> None:
 
 
 def _write_table(result: Result, stream: TextIO) -> None:
-    answering(stream).print(table_of(result.columns, result.rows))
+    print_answer(answering(stream), result.columns, result.rows)
 
 
 def _write_csv(result: Result, stream: TextIO) -> None:

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self, TextIO
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from rich.text import Text
@@ -76,7 +77,7 @@ class TerminalReporter:
 def summary(manifest: Manifest, lake: str) -> Table:
     """The closing table of a run: per entity what was fetched and what became of it."""
     table = Table(title=f"run {manifest.run_id}: {manifest.outcome}", title_justify="left")
-    table.add_column("entity")
+    table.add_column("entity", no_wrap=True)
     for column in ("listed", "retrieved", "quarantined", "new in silver", "rows in silver"):
         table.add_column(column, justify="right")
     counts = manifest.transform.counts if manifest.transform else {}
@@ -104,7 +105,8 @@ def _caption(manifest: Manifest, lake: str) -> str:
         lines.append(
             f"{manifest.publish.written} partitions published, content digest {manifest.publish.digest[:16]}"
         )
-        lines.append('next: payments-pipeline query "select * from gold.fct_payments limit 5"')
+        question = "select currency, net_minor from marts.revenue_daily where revenue_date = today()"
+        lines.append(f'next: payments-pipeline query "{question}"')
     return "\n".join(lines)
 
 
@@ -122,5 +124,33 @@ def table_of(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Table:
         numeric = any(isinstance(row[index], int | float) for row in rows)
         table.add_column(Text(column), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text("" if value is None else str(value)) for value in row))
+        table.add_row(*map(_shown, row))
     return table
+
+
+def print_answer(console: Console, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
+    """A table; on a terminal where that would break values, a record for each row."""
+    table = table_of(columns, rows)
+    unbroken = console.options.update(max_width=_NO_EDGE)
+    if not console.is_terminal or Measurement.get(console, unbroken, table).maximum <= console.width:
+        console.print(table)
+    elif not rows:
+        console.print(Text(f"no rows of {', '.join(columns)}"))
+    else:
+        for number, row in enumerate(rows, 1):
+            console.rule(Text(str(number)), align="left")
+            console.print(_record(columns, row))
+
+
+def _record(columns: Sequence[str], row: Sequence[object]) -> Table:
+    """A line for each column: its name, its value."""
+    record = Table.grid(padding=(0, 2))
+    record.add_column(no_wrap=True)
+    record.add_column(overflow="fold")
+    for column, value in zip(columns, row, strict=True):
+        record.add_row(Text(column), _shown(value))
+    return record
+
+
+def _shown(value: object) -> Text:
+    return Text("" if value is None else str(value))
