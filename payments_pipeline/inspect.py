@@ -23,6 +23,8 @@ from payments_pipeline.webhooks.reconcile import show_reconciliation
 
 _T = TypeVar("_T")
 _READS, _PAUSE_SECONDS = 50, 0.1
+_ASKED = {"silver", "gold", "marts", "information_schema", "pg_catalog", "main"}
+"""The schemas that a question may name: what is read, and DuckDB's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +94,15 @@ def run_query(
     except UnicodeEncodeError as error:
         raise UsageError("the query is no text in UTF-8; nothing was run.") from error
 
+    named = lake.engine.named_in(sql)
+    if hidden := sorted(name for name in named or () if name.partition(".")[0] not in _ASKED):
+        raise UsageError(
+            f"the query names {', '.join(hidden)}: questions see silver, gold and marts only, "
+            "'payments-pipeline models list' has their names; nothing was run."
+        )
+
     def answer() -> Result:
-        with showing(lake, lake.engine.named_in(sql), whole_below):
+        with showing(lake, named, whole_below):
             if "webhook_reconciliation" in sql.lower():
                 show_reconciliation(lake)
             return lake.engine.query(sql)

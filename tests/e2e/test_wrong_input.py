@@ -49,6 +49,8 @@ def shell(copy: Path, command: Command) -> Command:
         (("run-everything",), "run-everything"),
         (("query", "selekt 1"), "selekt"),
         (("query", "select * from gold.no_such_model"), "no_such_model"),
+        (("query", "select count(*) from bronze.charges"), "silver, gold and marts only"),
+        (("query", "describe links.charges"), "links.charges"),
         (("query", "select * from read_csv('/etc/passwd')"), "passwd"),
         (("query", "select * from '/etc/passwd'"), "passwd"),
         (("query", "copy (select 1) to '/tmp/stolen.csv'"), "SELECT"),
