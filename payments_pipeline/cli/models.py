@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from payments_pipeline.cli.terminal import answering, table_of
-from payments_pipeline.transform.models import discover, sql_root
+from payments_pipeline.transform.models import Models, ModelSpec, discover, sql_root
 
 
 @click.group(epilog="Example: payments-pipeline models describe gold.fct_payments")
@@ -26,7 +26,7 @@ def list_models() -> None:
 @click.argument("model")
 def describe(model: str) -> None:
     """One model: its columns, its promises and its caveats."""
-    found = discover(sql_root()).get(model)
+    found = _named(model, discover(sql_root()))
     console = answering()
     console.print(f"{found.qualified}: {found.description}", highlight=False)
     console.print(f"grain: {', '.join(found.grain)}; partitioned by: {found.partition_by or 'nothing'}")
@@ -43,7 +43,7 @@ def lineage(model: str | None) -> None:
     found = discover(sql_root())
     edges = {(read, each.qualified) for each in found.built for read in each.depends_on}
     if model is not None:
-        wanted = {found.get(model).qualified}
+        wanted = {_named(model, found).qualified}
         while more := {read for read, reader in edges if reader in wanted} - wanted:
             wanted |= more
         edges = {(read, reader) for read, reader in edges if reader in wanted}
@@ -58,3 +58,9 @@ def dictionary() -> None:
     from payments_pipeline.cli.reference import data_dictionary
 
     click.echo(data_dictionary(discover(sql_root())), nl=False)
+
+
+def _named(name: str, models: Models) -> ModelSpec:
+    """The model of that name; where only one has it, the layer may be left out."""
+    found = [model for model in models.built if model.name == name]
+    return found[0] if len(found) == 1 else models.get(name)

@@ -181,6 +181,7 @@ def test_models_lists_describes_and_traces(command: Command) -> None:
     described = command.ok("models", "describe", "gold.fct_payments").stdout
     assert "grain: " in described
     assert "currency" in described
+    assert command.ok("models", "describe", "fct_payments").stdout == described
     graph = command.ok("models", "lineage", "gold.fct_refunds").stdout
     assert graph.startswith("graph LR")
     assert "silver.refunds --> gold.fct_refunds" in graph

@@ -55,6 +55,7 @@ def shell(copy: Path, command: Command) -> Command:
         (("query", "select * from '/etc/passwd'"), "passwd"),
         (("query", "copy (select 1) to '/tmp/stolen.csv'"), "SELECT"),
         (("query", "select 1", "--format", "xml"), "xml"),
+        (("run-pipelin",), "Did you mean run-pipeline?"),
         (("models", "describe", "gold.no_such_model"), "no_such_model"),
         (("models", "lineage", "no_such_model"), "no_such_model"),
         (("gc", "--min-age-hours", "-1"), "--min-age-hours"),

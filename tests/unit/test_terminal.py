@@ -11,7 +11,10 @@ from rich.console import Console
 from payments_pipeline.cli.terminal import print_answer
 
 COLUMNS = ("revenue_date", "currency", "transaction_count", "gross_minor", "net_minor", "other_minor")
-ROWS: Sequence[Sequence[object]] = [("2026-11-01", "eur", 41, 16_269_123, None, 0), ("2026-11-02", "usd", 3, 5, -12_345_678, 0)]
+ROWS: Sequence[Sequence[object]] = [
+    ("2026-11-01", "eur", 41, 16_269_123, None, 0),
+    ("2026-11-02", "usd", 3, 5, -12_345_678, 0),
+]
 
 
 def _printed(width: int, rows: Sequence[Sequence[object]], *, terminal: bool = True) -> list[str]:
