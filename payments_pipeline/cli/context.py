@@ -54,7 +54,7 @@ def lake_option(command: _F) -> _F:
 
 @contextmanager
 def reporting(settings: Settings, run_id: str) -> Iterator[Reporter]:
-    """Progress bars on a terminal, JSON log lines on standard error otherwise; a failure is logged with its trace."""
+    """Progress bars on a terminal, JSON log lines on standard error otherwise."""
     if sys.stderr.isatty():
         from payments_pipeline.cli.terminal import TerminalReporter
 
@@ -69,5 +69,6 @@ def reporting(settings: Settings, run_id: str) -> Iterator[Reporter]:
     try:
         yield LogReporter(logger, run_id)
     except PipelineError as error:
-        logger.exception("run_failed", run_id=run_id, exit_code=error.exit_code)
+        failure = {"run_id": run_id, "exit_code": error.exit_code, "error": str(error)}
+        logger.error("run_failed", **failure)  # noqa: TRY400 - raised on purpose, its message says all
         raise

@@ -9,8 +9,11 @@ from datetime import UTC, datetime
 
 import pytest
 
+from payments_pipeline.cli.context import reporting
+from payments_pipeline.errors import UsageError
 from payments_pipeline.log import LogReporter, Redactor, make_logger
 from payments_pipeline.quality.gate import masked
+from payments_pipeline.settings import Settings
 
 CONFIGURED = ["hunter2-configured", "sk_test_mock", "päss wörd", 'quote"back\\slash']
 """Secrets that are known because they are set."""
@@ -150,3 +153,12 @@ def test_a_line_stays_one_line() -> None:
 def test_samples_are_masked(value: object, shown: str) -> None:
     """Reports show what kind of value was bad, never whose."""
     assert masked(value) == shown
+
+
+def test_a_refusal_is_one_line_without_a_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    """What is refused on purpose says all in its message, which is redacted like the rest."""
+    with pytest.raises(UsageError), reporting(Settings.from_env({}), "run-1"):
+        raise UsageError("whsec_canary0123456789 is no secret")
+    line = json.loads(capsys.readouterr().err)
+    assert (line["event"], line["exit_code"], line["error"]) == ("run_failed", 2, "[redacted] is no secret")
+    assert "exception" not in line
