@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, TextIO
@@ -77,7 +78,7 @@ def verify(context: click.Context, lake: str | None) -> None:
 
 
 @click.command(epilog="Example: payments-pipeline gc --dry-run")
-@click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
+@click.option("--dry-run", is_flag=True, help="Only name what would be removed.")
 @click.option(
     "--min-age-hours",
     type=click.FloatRange(0),
@@ -129,8 +130,9 @@ def gc(context: click.Context, /, dry_run: bool, min_age_hours: float, lake: str
         removed = collect_garbage(
             opened, min_age_seconds=min_age_hours * 3600, dry_run=dry_run, retention=retention
         )
-    for key in removed:
-        click.echo(key)
+    layers = Counter(key.partition("/")[0] for key in removed)
+    for line in removed if dry_run else (f"{layer}: {count} removed" for layer, count in layers.items()):
+        click.echo(line)
     click.echo(f"{len(removed)} objects {'would be' if dry_run else 'were'} removed.", err=True)
 
 
