@@ -189,12 +189,15 @@ def test_variables_in_shell_blocks_exist(page: Path) -> None:
 
 @each_page
 def test_queries_in_shell_blocks_run(page: Path, tmp_path: Path) -> None:
-    """Each query shown to readers names models and columns that exist."""
+    """Each query shown to readers names models and columns that exist, and each question has its query."""
     queries = [
         words[words.index("query") + 1]
         for words in map(_without_assignments, _command_lines(page))
         if words[:2] == ["payments-pipeline", "query"]
     ]
+    if page.name == "questions.md":
+        queries += _blocks(page, "sql")
+        assert len(queries) == 5
     engine = DuckDBEngine(ENTITIES.values(), folders=[], scratch=tmp_path)
     models = discover(sql_root())
     for model in (*models.built, RECEIVED, PERIOD, reconciliation(models)):
