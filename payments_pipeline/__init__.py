@@ -4,7 +4,7 @@
 
     settings = Settings(local_data_dir="lake")
     manifest = run_pipeline(settings, days=1)
-    answer = query(settings, "select currency, sum(net_minor) from gold.fct_balance_transactions group by all")
+    answer = query(settings, "select currency, net_minor from marts.revenue_daily where revenue_date = today()")
 
 Everything raises `PipelineError` (see `payments_pipeline.errors`) for what it cannot do.
 """
