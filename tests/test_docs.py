@@ -26,7 +26,7 @@ DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 PAGES = [README, *sorted(DOCS.rglob("*.md"))]
 # What the shell blocks may use besides this project's own commands.
-SHELL = {".", "cat", "curl", "du", "duckdb", "export", "git", "read", "rm", "unset"}
+SHELL = {".", "cat", "curl", "date", "duckdb", "export", "find", "git", "read", "rm", "unset"}
 DIAGRAMS = {"flowchart", "sequenceDiagram"}
 
 _BLOCK = re.compile(r"^[ ]*```(?P<language>\w*)\n(?P<text>.*?)^[ ]*```$", re.MULTILINE | re.DOTALL)
