@@ -218,7 +218,8 @@ class LocalStorage:
         private = folder.parent == self.root and folder.name in _PRIVATE
         folder.mkdir(mode=0o700 if private else 0o777, parents=folder == self.root, exist_ok=True)
         if private and folder.stat().st_mode & _OTHERS:  # an older version made it
-            folder.chmod(0o700)
+            with suppress(PermissionError):  # only its owner may close it
+                folder.chmod(0o700)
         _sync_folder(folder.parent)
         self._durable.add(folder)
 
