@@ -1,5 +1,5 @@
 /*
-description = "No charge is refunded by more than was charged: pending and succeeded refunds together."
+description = "No charge is refunded by more than was charged, or captured: pending and succeeded refunds together."
 scope = "linked"
 */
 with
@@ -32,4 +32,4 @@ from refunded
 inner join charges on refunded.charge_id = charges.charge_id
 where
     refunded.currency is distinct from charges.currency
-    or refunded.refunded_minor > charges.amount_minor
+    or refunded.refunded_minor > greatest(charges.amount_minor, charges.captured_minor)

@@ -104,7 +104,7 @@ let_go as (
         charges.charge_id,
         case
             when
-                charges.is_captured
+                (charges.is_captured and payment_intents.status is distinct from 'requires_capture')
                 or payment_intents.status = 'canceled'
                 or charges.refunded_minor > charges.captured_minor
                 then greatest(charges.amount_minor - charges.captured_minor, 0)
@@ -170,7 +170,8 @@ attempts as (
         charges.captured_minor,
         coalesce(let_go.released_minor, 0) as released_minor,
         case
-            when let_go.is_counted then greatest(charges.refunded_minor - let_go.released_minor, 0)
+            when let_go.is_counted and charges.refunded_minor >= let_go.released_minor
+                then charges.refunded_minor - let_go.released_minor
             else charges.refunded_minor
         end as refunded_minor,
 

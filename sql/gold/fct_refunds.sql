@@ -5,7 +5,7 @@ partition_by = "created_at"
 scope = "linked"
 not_null = ["refund_id", "currency", "amount_minor", "is_returned", "is_release", "created_at"]
 caveats = [
-    "What was authorized and never captured is let go by a refund that gives nothing back: filter on not is_release.",
+    "Until API version 2025-03-31 a refund that gives nothing back lets go what was never captured: filter on not is_release.",
     "What the ledger has in two currencies has no settled amounts here; gold.fct_balance_transactions has them.",
     "A failed refund returns to the balance: its settled amounts then sum both ledger rows.",
     "Of a charge from before the lake's coverage, earlier refunds may not be held.",
@@ -90,7 +90,7 @@ select
     or coalesce(
         refunds.balance_transaction_id is null
         and refunds.status = 'succeeded'
-        and refunds.amount_minor <= charges.amount_minor - charges.captured_minor,
+        and refunds.amount_minor = charges.amount_minor - charges.captured_minor,
         false
     ) as is_release,
 

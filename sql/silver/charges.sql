@@ -56,7 +56,7 @@ transfer_group = "Group of a Connect transfer (transfer_group)"
 description = "Free text set by the merchant (description)"
 metadata = "Keys and values set by the merchant, as JSON (metadata)"
 amount_minor = "What was to be moved, minor units (amount)"
-captured_minor = "What was captured, minor units (amount_captured)"
+captured_minor = "What was captured, minor units (amount_captured, 0 where it is null)"
 refunded_minor = "What was refunded, and what was authorized and let go, minor units (amount_refunded)"
 application_fee_minor = "Fee of a Connect platform, minor units (application_fee_amount)"
 is_paid = "Whether it succeeded or was authorized (paid)"
@@ -142,7 +142,7 @@ select
     metadata,
 
     amount as amount_minor,
-    amount_captured as captured_minor,
+    case when amount is not null then coalesce(amount_captured, 0) end as captured_minor,
     amount_refunded as refunded_minor,
     application_fee_amount as application_fee_minor,
 
