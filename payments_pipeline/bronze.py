@@ -130,6 +130,15 @@ def clean_copies(
         yield part, path, bad
 
 
+def taken_files(
+    storage: Storage, spec: EntitySpec, parts: Iterable[BronzePart], *, rejected: bool
+) -> list[Path]:
+    """Files of what a build takes of the parts: their own, or copies without the bad lines if it has `rejected` some."""
+    if rejected:
+        return [path for _, path, _ in clean_copies(storage, spec, parts)]
+    return [storage.localize(part.key) for part in parts]
+
+
 def file_sha256(path: Path) -> str:
     """Hex sha256 of a file; `StorageError` if it cannot be read."""
     try:

@@ -21,7 +21,7 @@ from payments_pipeline.screen import Rejected, Screen
 from payments_pipeline.session import open_for_reading
 from payments_pipeline.settings import Settings
 from payments_pipeline.state.head import read_head, still_shown
-from payments_pipeline.state.manifest import all_runs, published_parts, read_manifests
+from payments_pipeline.state.manifest import all_runs, published_parts, read_manifests, rejecting
 
 
 class _Meta(msgspec.Struct):
@@ -58,11 +58,15 @@ class PublishedObjects:
                 "Nothing was written."
             )
         self._latest = lake.latest()
+        self._runs = read_manifests(lake.storage, all_runs(lake.storage))
         self.name = f"lake, as published by {self._head.published}"
 
     def read(self, table: str) -> Iterator[Observation]:
         shown, deleted, known = self._shown(table)
-        missing, screen = set(shown), Screen(ENTITIES[table])
+        missing, screen = (
+            set(shown),
+            Screen(ENTITIES[table]) if table in rejecting(self._runs.values()) else None,
+        )
         for part in self._parts(table):
             for position, line in self._lines(part):
                 found = msgspec.json.decode(line.data, type=_Identity)
@@ -70,7 +74,7 @@ class PublishedObjects:
                 if object_id not in shown:
                     continue
                 if seen >= shown[object_id]:
-                    if seen > shown[object_id] and not _is_taken(screen, bytes(line.data)):
+                    if screen and seen > shown[object_id] and not _is_taken(screen, bytes(line.data)):
                         continue
                     missing.discard(object_id)
                 elif object_id not in deleted:
@@ -119,8 +123,7 @@ class PublishedObjects:
 
     def _parts(self, table: str) -> Iterator[BronzePart]:
         """The bronze that was published, the newest first: of what was read again unchanged, one line is told."""
-        runs = read_manifests(self._lake.storage, all_runs(self._lake.storage))
-        for part in sorted(published_parts(runs), key=lambda part: part_epoch(part.key), reverse=True):
+        for part in sorted(published_parts(self._runs), key=lambda part: part_epoch(part.key), reverse=True):
             if part.entity == table:
                 check_part(self._lake.storage, part)
                 yield part

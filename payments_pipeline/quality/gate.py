@@ -6,7 +6,7 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from payments_pipeline.bronze import clean_copies
+from payments_pipeline.bronze import taken_files
 from payments_pipeline.entities import ENTITIES, EntitySpec
 from payments_pipeline.flow import BronzePart, CheckResult, Snapshot
 from payments_pipeline.lake import Lake
@@ -207,10 +207,7 @@ def _show_received(lake: Lake, evidence: Evidence, spec: EntitySpec) -> bool:
     transform = evidence.manifest.transform
     counts = transform.counts.get(spec.name) if transform else None
     parts = [part for part in evidence.parts if part.entity == spec.name]
-    if counts is not None and counts.quarantined:
-        files = [path for _, path, _ in clean_copies(lake.storage, spec, parts)]
-    else:
-        files = [lake.storage.localize(part.key) for part in parts]
+    files = taken_files(lake.storage, spec, parts, rejected=counts is not None and counts.quarantined > 0)
     if files:
         lake.engine.show_plainly(spec, files)
     return bool(files)

@@ -271,6 +271,12 @@ def published_parts(runs: Mapping[str, Manifest], *, since: float = 0) -> list[B
     ]
 
 
+def rejecting(runs: Iterable[Manifest]) -> frozenset[str]:
+    """The entities of which a build has sent lines of bronze to quarantine."""
+    counted = (run.transform.counts.items() for run in runs if run.transform)
+    return frozenset(name for counts in counted for name, count in counts if count.quarantined)
+
+
 def write_manifest(storage: Storage, manifest: Manifest) -> None:
     """Replace the run's manifest; `LeaseError` if a later holder of the lake has written it."""
     key = layout.manifest(manifest.run_id)

@@ -70,14 +70,20 @@ def _objects(models: Models, read: Collection[str]) -> str:
     return "\n    union all\n    ".join(
         f"select {text(ENTITIES[model.name].object)} as object_type, {name(model.grain[0])} as object_id, "
         + (
-            f"greatest(_observed_at, last_read) as observed_at from {model.qualified} left join "
-            f"(select id, max(seen)::timestamp as last_read from {plain_lines(model.name)} group by id) "
-            f"on id = {name(model.grain[0])}"
+            _read_in_bronze(model)
             if model.name in read
             else f"_observed_at as observed_at from {model.qualified}"
         )
         for model in models.layer("silver")
         if model.parent is None and model.name != EVENTS
+    )
+
+
+def _read_in_bronze(model: ModelSpec) -> str:
+    last = f"select id, max(seen)::timestamp as last_read from {plain_lines(model.name)} group by id"
+    return (
+        f"greatest(_observed_at, last_read) as observed_at from {model.qualified} "
+        f"left join ({last}) on id = {name(model.grain[0])}"
     )
 
 

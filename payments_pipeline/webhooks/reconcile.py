@@ -16,15 +16,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from payments_pipeline import layout
-from payments_pipeline.bronze import OBSERVED_FORMAT, file_sha256
-from payments_pipeline.entities import ENTITIES
+from payments_pipeline.bronze import OBSERVED_FORMAT, check_part, file_sha256, taken_files
+from payments_pipeline.entities import ENTITIES, EVENTS
 from payments_pipeline.errors import CorruptObject, ObjectMissing, UsageError
 from payments_pipeline.flow import EPOCH_DT
 from payments_pipeline.lake import Lake
 from payments_pipeline.screen import LAST_SECOND
 from payments_pipeline.state.documents import Document, load
-from payments_pipeline.state.manifest import all_runs, published_parts, read_manifests
+from payments_pipeline.state.manifest import all_runs, published_parts, read_manifests, rejecting
 from payments_pipeline.storage import Storage
+from payments_pipeline.storage.parallel import each
 from payments_pipeline.transform.reconciliation import (
     FLAGS,
     PERIOD,
@@ -129,12 +130,15 @@ def reconcile(lake: Lake, period: Period) -> tuple[Reconciliation, Path]:
 
 def _show_read(lake: Lake, since: float) -> frozenset[str]:
     """Let the engine see what published runs have read since that second; the entities that they read."""
-    parts = published_parts(read_manifests(lake.storage, all_runs(lake.storage)), since=since)
-    entities = {part.entity for part in parts} & ENTITIES.keys()
-    for entity in entities:
-        files = [lake.storage.localize(part.key) for part in parts if part.entity == entity]
-        lake.engine.show_plainly(ENTITIES[entity], files)
-    return frozenset(entities)
+    runs = read_manifests(lake.storage, all_runs(lake.storage))
+    parts, rejected = published_parts(runs, since=since), rejecting(runs.values())
+    entities = frozenset(part.entity for part in parts) & ENTITIES.keys() - {EVENTS}
+    for spec in map(ENTITIES.__getitem__, entities):
+        mine = [part for part in parts if part.entity == spec.name]
+        each(lambda part: check_part(lake.storage, part), mine)
+        files = taken_files(lake.storage, spec, mine, rejected=spec.name in rejected)
+        lake.engine.show_plainly(spec, files)
+    return entities
 
 
 def publish_reconciliation(storage: Storage, found: Reconciliation, relation: Path) -> str:

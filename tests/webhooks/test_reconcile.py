@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mock_api.faults import Poison, Rule, Script
 from mock_api.gateway import encoded
 from payments_pipeline.errors import CorruptObject, UsageError
 from payments_pipeline.flow import Quiet
@@ -207,6 +208,36 @@ def test_an_object_that_was_read_is_not_stale_though_silver_has_no_column_for_wh
         run(lake, account)
         assert len(flagged(stale)["is_object_stale"]) > 0
         assert flagged(compared(lake, account)) == {}
+
+
+def test_a_line_that_the_build_did_not_take_is_no_reading_of_the_object(lake: Path) -> None:
+    """A customer is renamed, and listed again with a key that occurs twice: silver shows the old name, and that is told."""
+    twice = Rule(Poison('false, "livemode": false', field="livemode"), path="/v1/customers", times=1)
+    with account_of(days=2.4, customers_per_day=2) as account:
+        with account.world.lock:
+            account.world.play(account.clock())
+            customer = account.world.create_customer(name="Old")["id"]
+        account.clock.advance(100)
+        run(lake, account)
+        account.clock.advance(100)
+        with account.world.lock:
+            account.world.play(account.clock())
+            account.world.update_customer(customer, name="New")
+        account.clock.advance(100)
+        account.faults.replace(Script((twice,)))
+        done = run(lake, account, environ={"MAX_QUARANTINE_SHARE": "0.9"})
+        assert done.transform is not None
+        assert done.transform.counts["customers"].quarantined == 1
+        deliver(lake, account, events_of(account))
+        assert len(flagged(compared(lake, account))["is_object_stale"]) == 1
+
+
+def test_a_damaged_part_of_bronze_is_named(copy: Path, small: Account) -> None:
+    """What was read is not told from other bytes than those that were committed."""
+    [part, *_] = sorted(copy.glob("bronze/source=stripe/entity=charges/dt=*/*/part-*.jsonl"))
+    part.write_bytes(part.read_bytes().replace(b'"observed_at":"2', b'"observed_at":"3', 1))
+    with pytest.raises(CorruptObject, match=part.name):
+        compared(copy, small)
 
 
 def test_only_the_period_is_compared(copy: Path, small: Account) -> None:
