@@ -50,7 +50,8 @@ def _settle(guest: Life, intent: str, ending: str) -> None:
     if ending == "cancel":
         guest.ask(business.cancel_payment_intent, intent, cancellation_reason="requested_by_customer")
         return
-    held = (business.get("payment_intents", intent) or {})["amount_capturable"]
-    amount = None if ending == "all" else held * guest.dice.randint(20, 95) // 100
+    held = business.get("payment_intents", intent)
+    assert held is not None, "intents are never deleted"
+    amount = None if ending == "all" else held["amount_capturable"] * guest.dice.randint(20, 95) // 100
     captured = guest.ask(business.capture_payment_intent, intent, amount_to_capture=amount)
     follow_up(guest, captured["latest_charge"])

@@ -43,14 +43,14 @@ class EntityForecast:
 class Forecast:
     """A run's lists at `rate` calls a second; `relist` says why everything is listed again, if it is.
 
-    What events name and what new objects refer to is `retrieved` on top, a call each: about so many if it is as in
-    earlier runs, None if there were none.
+    What events name and what new objects refer to is retrieved on top, a call each. Nobody knows beforehand how much
+    that is; `retrieved` are the least and the most of earlier runs, None if there were none.
     """
 
     entities: tuple[EntityForecast, ...]
     rate: float
     relist: str | None
-    retrieved: int | None
+    retrieved: tuple[int, int] | None
 
     @property
     def calls(self) -> int:
@@ -59,8 +59,8 @@ class Forecast:
 
     @property
     def minutes(self) -> float:
-        """What the calls take at that rate."""
-        return (self.calls + (self.retrieved or 0)) / self.rate / 60
+        """What those calls take at that rate."""
+        return self.calls / self.rate / 60
 
     @property
     def unknown(self) -> tuple[str, ...]:
@@ -124,8 +124,9 @@ def forecast(
             else None
         )
         found.append(EntityForecast(name, windows, objects, calls))
-    listed = sum(each.objects or 0 for each in found)
-    return Forecast(tuple(found), settings.rate, plan.relist, _retrieved(listed, runs))
+    retrieved = [sum(each.retrieved + each.absent for each in run.extract.entities.values()) for run in runs]
+    least_and_most = (min(retrieved), max(retrieved)) if retrieved else None
+    return Forecast(tuple(found), settings.rate, plan.relist, least_and_most)
 
 
 def _per_second(name: str, runs: Sequence[Manifest]) -> float | None:
@@ -133,13 +134,6 @@ def _per_second(name: str, runs: Sequence[Manifest]) -> float | None:
     extracts = [run.extract.entities[name] for run in runs if name in run.extract.entities]
     seconds = sum(end - start for extract in extracts for start, end in extract.windows)
     return sum(extract.listed for extract in extracts) / seconds if seconds else None
-
-
-def _retrieved(listed: int, runs: Sequence[Manifest]) -> int | None:
-    """How many objects are retrieved beside so many that are listed, if it is as in these runs; None if they listed nothing."""
-    extracts = [extract for run in runs for extract in run.extract.entities.values()]
-    before = sum(extract.listed for extract in extracts)
-    return round(listed * sum(each.retrieved + each.absent for each in extracts) / before) if before else None
 
 
 def _calls(spec: EntitySpec, window: Window, pages_per_second: float, now: int) -> int:

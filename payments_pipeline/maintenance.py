@@ -96,7 +96,7 @@ def _unneeded(lake: Lake, oldest: float, retention: Retention, *, dry_run: bool)
     forgotten = forget(lake, retention, dry_run=dry_run)
     named = {key for key, _ in _recorded(lake)} | set(_awaiting_audit(storage))
     named -= forgotten
-    runs = set(known_runs(storage))
+    runs, oldest_rejected = set(known_runs(storage)), _oldest_rejected(lake, retention)
     return [
         info.key
         for prefix in (layout.STAGING, layout.BRONZE, layout.QUARANTINE, "silver/", "gold/", layout.LINKS)
@@ -105,7 +105,7 @@ def _unneeded(lake: Lake, oldest: float, retention: Retention, *, dry_run: bool)
         # Receivers write without a lease, and runs tidy up after them.
         if layout.webhook_book(info.key) is None
         # No manifest names what a build has rejected, and yet it is kept like all quarantine.
-        if not layout.is_from_build(info.key) or info.modified <= _oldest_rejected(lake, retention)
+        if not layout.is_from_build(info.key) or info.modified <= oldest_rejected
     ]
 
 

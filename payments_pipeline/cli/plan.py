@@ -62,10 +62,14 @@ def _print(found: Forecast) -> None:
     console.print(table_of(("entity", "windows", "days", "objects", "calls"), rows))
     if found.relist:
         console.print(f"everything covered is listed again: {found.relist}", highlight=False)
-    least = "at least " if found.unknown else ""
-    more = "" if found.retrieved is None else f" and about {found.retrieved:,} to retrieve"
+    about = "at least" if found.unknown else "about"
     console.print(
-        f"{least}{found.calls:,} calls to list{more}, {found.minutes:.1f} minutes at {found.rate:g} calls a second",
+        f"{about} {found.calls:,} calls to list, {found.minutes:.1f} minutes at {found.rate:g} calls a second",
         highlight=False,
     )
-    console.print("what events name and what new objects refer to is retrieved, a call each", highlight=False)
+    on_top = "what events name and what new objects refer to is retrieved on top, a call each: "
+    if found.retrieved is None:
+        on_top += "on a first run that is most of the work"
+    else:
+        on_top += "{:,} to {:,} in earlier runs".format(*found.retrieved)
+    console.print(on_top, highlight=False)

@@ -18,6 +18,7 @@ from payments_pipeline.storage import Storage
 
 TTL_SECONDS = 60.0
 _SKEW = timedelta(minutes=5)
+"""By so much the clocks of two machines may differ."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,12 +72,17 @@ class Lease:
 
     def __enter__(self) -> Self:
         current, version = load(self._storage, layout.LEASE, LeaseRecord)
-        if current is not None and self._is_held(current, version):
-            raise LeaseError(
-                f"run {current.run_id} (host {current.host}, process {current.pid}) holds the lake "
-                f"{self._storage.url} since {current.since:%Y-%m-%d %H:%M:%S} UTC. Nothing was changed; "
-                "wait for it to finish, then run again."
-            )
+        watched = None
+        while current is not None and self._is_held(current) and version != watched:
+            if watched is not None or not self._is_from_ahead(current):
+                raise LeaseError(
+                    f"run {current.run_id} (host {current.host}, process {current.pid}) holds the lake "
+                    f"{self._storage.url} since {current.since:%Y-%m-%d %H:%M:%S} UTC. Nothing was changed; "
+                    "wait for it to finish, then run again."
+                )
+            watched = version
+            self._stop.wait(self._ttl.total_seconds())  # whoever is alive renews it by then
+            current, version = load(self._storage, layout.LEASE, LeaseRecord)
         epoch = (current.epoch if current is not None else _last_epoch(self._storage)) + 1
         now = self._clock()
         record = LeaseRecord(
@@ -131,18 +137,14 @@ class Lease:
                 self._lost = error
                 return
 
-    def _is_held(self, record: LeaseRecord, version: str) -> bool:
-        now = self._clock()
-        if record.expires_at is None or record.expires_at <= now:
+    def _is_held(self, record: LeaseRecord) -> bool:
+        if record.expires_at is None or record.expires_at <= self._clock():
             return False
-        if record.host == self._holder.host and not _is_alive(record.pid):
-            return False
-        return record.expires_at <= now + self._ttl + _SKEW or self._is_renewed(version)
+        return record.host != self._holder.host or _is_alive(record.pid)
 
-    def _is_renewed(self, version: str) -> bool:
-        """Whether somebody renews the lease: no clock can be asked where it seems to last longer than any lease does."""
-        self._stop.wait(self._ttl.total_seconds())
-        return self._storage.read_versioned(layout.LEASE)[1] != version
+    def _is_from_ahead(self, record: LeaseRecord) -> bool:
+        """Whether it seems to last longer than any lease does, so that no clock can be asked whether it has ended."""
+        return record.expires_at is not None and record.expires_at > self._clock() + self._ttl + _SKEW
 
 
 def _last_epoch(storage: Storage) -> int:

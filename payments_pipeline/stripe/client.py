@@ -36,6 +36,7 @@ from payments_pipeline.stripe.paging import (
     is_past,
     last_id,
     remaining,
+    span,
     within,
 )
 from payments_pipeline.stripe.refusal import plain, refusal
@@ -176,13 +177,13 @@ class StripeClient:
         for listing in spec.listings:
             for part in parts:
                 shown = next(self._answers(spec.name, {**listing, **bounds(spec, part)})).records
-                found = len(within(shown.texts, part))
                 if not shown.has_more:
-                    known += found
+                    known += len(within(shown.texts, part))
                     continue
+                page = span(shown)
                 unknown += part.end - part.start
-                objects += found
-                seconds += part.end - remaining(part, shown).end + 1
+                objects += len(shown.texts)
+                seconds += (part.end if spec.created_filter else page.end) - page.start
         return known + round(unknown * objects / max(1, seconds))
 
     def _listing(self, spec: EntitySpec, window: Window, listing: Mapping[str, str]) -> Iterator[Page]:

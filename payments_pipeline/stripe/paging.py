@@ -37,6 +37,12 @@ def is_past(records: Records, window: Window) -> bool:
     return max(_seconds(records.texts), default=window.start) < window.start
 
 
+def span(records: Records) -> Window:
+    """From the oldest to after the newest `created` of a page; nothing if it shows none."""
+    seconds = sorted(_seconds(records.texts)) or [0, -1]
+    return Window(seconds[0], seconds[-1] + 1)
+
+
 def last_id(records: Records) -> str | None:
     """The id of the last record of a page that has one: what the next page continues after."""
     found = (identity(text) for text in reversed(records.texts))

@@ -31,7 +31,7 @@ _FILES_AT_ONCE = 25
 _BYTES_IN_MEMORY = 4 * 2**30
 """Bronze of an entity that is larger is read into a file of DuckDB's."""
 _BYTES_READ_ONCE = 64 * 2**20
-"""Bronze that the audit asks several times is kept in memory, if it is not more."""
+"""Of an entity; bronze that the audit asks several times is kept in memory, if it is not more."""
 _IDS_AT_ONCE = 1_000_000
 """About so many ids are looked through together for those that come twice."""
 _ROWS_SORTED = 3 * 122_880

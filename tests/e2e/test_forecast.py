@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from payments_pipeline.entities import ENTITIES
+from payments_pipeline.flow import Window
 from payments_pipeline.forecast import Forecast, forecast
 from payments_pipeline.session import open_source, storage_of
 from payments_pipeline.state.manifest import Extract, Request
@@ -15,18 +16,19 @@ SMALL_PAGES = {"MAX_PAGE_SIZE": "10"}
 
 
 def test_the_calls_of_the_next_run_are_foreseen_within_a_third(tmp_path: Path) -> None:
-    """After a run has shown how many objects a day has, for a longer window than that one; what is retrieved, by half."""
+    """After runs have shown how many objects a day has, for a longer window than theirs; and what they had to retrieve."""
     lake = tmp_path / "lake"
     with account_of(days=9, customers_per_day=30) as account:
+        before = []
         for days in (2, 1):
-            run(lake, account, Request(entities=tuple(ENTITIES), days=days), environ=SMALL_PAGES)
+            request = Request(entities=tuple(ENTITIES), days=days)
+            before.append(_retrieved(run(lake, account, request, environ=SMALL_PAGES).extract))
             account.clock.advance(DAY)
         found, done = _foreseen_and_done(lake, account, days=6)
     assert not found.unknown
     assert found.calls > 50
     assert 2 / 3 < found.calls / (done.calls - _retrieved(done) - 1) < 3 / 2
-    assert found.retrieved is not None
-    assert 1 / 2 < found.retrieved / _retrieved(done) < 2
+    assert found.retrieved == (min(before), max(before))
 
 
 def test_the_calls_of_a_first_run_are_foreseen_within_a_third(tmp_path: Path) -> None:
@@ -36,6 +38,19 @@ def test_the_calls_of_a_first_run_are_foreseen_within_a_third(tmp_path: Path) ->
     assert not found.unknown
     assert found.retrieved is None
     assert 2 / 3 < found.calls / (done.calls - _retrieved(done) - 1) < 3 / 2
+
+
+def test_a_list_without_a_filter_is_counted_in_the_past_too(tmp_path: Path) -> None:
+    """Its newest page lies after the window, and tells how many objects such a window has."""
+    with account_of(days=20, customers_per_day=30) as account:
+        settings = settings_for(tmp_path / "lake", account)
+        window = Window(account.clock() - 15 * DAY, account.clock() - 5 * DAY)
+        spec = ENTITIES["payment_methods"]
+        assert not spec.created_filter
+        with storage_of(settings) as storage, open_source(settings, storage, account.now) as source:
+            counted = source.client.count(spec, window)
+            there = sum(len(page.records) for page in source.client.pages(spec, window))
+    assert 1 / 2 < counted / there < 2
 
 
 def _foreseen_and_done(lake: Path, account: Account, *, days: int) -> tuple[Forecast, Extract]:

@@ -165,6 +165,19 @@ def test_a_holder_whose_clock_is_far_ahead_of_ours_is_left_alone(storage: Storag
         ahead.check()
 
 
+def test_a_holder_whose_clock_is_far_ahead_and_that_ends_meanwhile_holds_nothing(
+    storage: Storage, clock: Clock
+) -> None:
+    """What counts is the lease as it is when it has been watched."""
+    ahead = Lease(storage, Holder("ahead", "elsewhere", 1), _in_a_year, ttl=0.9)
+    ahead.__enter__()
+    ending = threading.Timer(0.2, ahead.__exit__, (None, None, None))
+    ending.start()
+    with Lease(storage, Holder("run", "host", os.getpid()), clock, ttl=0.9) as held:
+        assert held.epoch == ahead.epoch + 1
+    ending.join()
+
+
 def test_a_lease_is_renewed_while_it_is_held(storage: Storage, clock: Clock) -> None:
     """Its expiry moves with the clock, so a long run is never taken over."""
     with Lease(storage, Holder("run", "host", os.getpid()), clock, ttl=0.03) as held:
