@@ -7,8 +7,9 @@ import signal
 import time
 from datetime import UTC, datetime
 
-# A module that is interrupted while it is loaded may raise anything, and nothing here has to be put in order.
-signal.signal(signal.SIGINT, lambda *_: os._exit(130))
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    # A module that is interrupted while it is loaded may raise anything, and nothing here has to be put in order.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
 import click  # noqa: E402
 
