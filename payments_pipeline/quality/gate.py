@@ -66,7 +66,7 @@ def _audit_whole(lake: Lake, evidence: Evidence) -> list[CheckResult]:
 def _audit_reached(lake: Lake, evidence: Evidence, received: Sequence[str]) -> list[CheckResult]:
     """What is file by file as it was has passed, and of rows that are not there none is bad: neither is asked again.
 
-    That a warning was published does not say that it passed, so it is asked in any case.
+    That a warning was published does not say that it passed, so it is asked again whenever anything differs.
     """
     checks = [*checks_of(lake.models, reached=True)]
     if evidence.after == evidence.before:
@@ -236,7 +236,7 @@ def _quarantine_share(evidence: Evidence) -> CheckResult:
 
 
 def _freshness(evidence: Evidence) -> Iterator[CheckResult]:
-    """Every entity that this run fetched is covered up to the run's ceiling."""
+    """Every entity that this run fetched is covered up to the run's ceiling, or to the end of what was asked for."""
     for coverage in evidence.coverage:
         request = evidence.manifest.request
         asked = evidence.manifest.ceiling if request is None or request.end is None else request.end
