@@ -11,9 +11,9 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     # A module that is interrupted while it is loaded may raise anything, and nothing here has to be put in order.
     signal.signal(signal.SIGINT, lambda *_: os._exit(130))
 
-import click  # noqa: E402
+import click
 
-from mock_api.server import Account, default_start, main_serve  # noqa: E402
+from mock_api.server import Account, default_start, main_serve
 
 
 @click.command(epilog="Example: python -m mock_api --days 30 --seed 7 --port 8000")
