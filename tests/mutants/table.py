@@ -325,8 +325,8 @@ MUTANTS = (
     Mutant(
         "a lease that is held is taken all the same",
         f"{P}/state/lease.py",
-        "if current is not None and self._is_held(current, version):",
-        "if current is None and self._is_held(current, version):",
+        "while current is not None and self._is_held(current) and version != watched:",
+        "while current is not None and self._is_held(current) and version == watched:",
         f"{UNIT}/test_lease.py",
     ),
     Mutant(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,6 @@ from payments_pipeline.errors import (
     VersionConflict,
 )
 from payments_pipeline.storage import ABSENT, Storage
-from payments_pipeline.storage.parallel import each
 from tests.s3.proxy import Kind, Proxy, Spoil
 from tests.seaweed import BUCKET, Seaweed
 
@@ -108,7 +108,8 @@ def test_c8_a_store_that_is_away_for_seconds_is_waited_for(
     """C8: more failures than boto3 itself bears, of many requests at once."""
     spoilt.put("before", b"x")
     proxy.spoils = [Spoil("", "refuse", times=30)]
-    each(lambda number: spoilt.put(f"a{number}", b"x"), range(8))
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: spoilt.put(f"a{number}", b"x"), range(8)))
     assert proxy.spoils[0].done == 30
     assert len(list(direct.list("a"))) == 8
 
