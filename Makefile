@@ -2,7 +2,6 @@
 # pinned requirements, and later calls skip that as long as the pins stay the same.
 #
 # Paths are relative and every command is a file in .venv/bin, so the checkout may live anywhere.
-
 #
 # DAYS, PORT and so on reach a command as variables of its shell: make would carry out a `$(shell …)` in them.
 

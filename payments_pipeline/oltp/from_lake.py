@@ -63,10 +63,8 @@ class PublishedObjects:
 
     def read(self, table: str) -> Iterator[Observation]:
         shown, deleted, known = self._shown(table)
-        missing, screen = (
-            set(shown),
-            Screen(ENTITIES[table]) if table in rejecting(self._runs.values()) else None,
-        )
+        missing = set(shown)
+        screen = Screen(ENTITIES[table]) if table in rejecting(self._runs.values()) else None
         for part in self._parts(table):
             for position, line in self._lines(part):
                 found = msgspec.json.decode(line.data, type=_Identity)
